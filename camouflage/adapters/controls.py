@@ -1,0 +1,86 @@
+"""ControlNets at work in one run: weight, part of the run, and their embedding computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from diffusers.models.controlnets.controlnet import ControlNetModel
+from torch import Tensor, nn
+
+_PASS = nn.Identity()  # one object for all runs: a compiled net sees the same module again
+
+
+@dataclass(frozen=True, kw_only=True)
+class Control:
+    """One ControlNet in one run.
+
+    Attributes:
+        net: used inside :func:`embeddings_computed` only.
+        embedding: of the condition, by :func:`embed`, (B, channels, h, w).
+        weight: of its residuals, a tensor without dimensions (a number would recompile a compiled
+            net for each value).
+        start, end: the part of the run, in [0, 1], in which it is on.
+    """
+
+    net: ControlNetModel
+    embedding: Tensor
+    weight: Tensor
+    start: float = 0.0
+    end: float = 1.0
+
+    def is_active(self, step_start: float, step_end: float) -> bool:
+        """Whether the step that is this part of the run lies wholly inside start to end."""
+        return step_start >= self.start and step_end <= self.end
+
+    def residuals(self, z_t: Tensor, t: Tensor, context: Tensor) -> tuple[list[Tensor], Tensor]:
+        """What the net adds to the UNet, down and middle, times its weight.
+
+        ``z_t`` (rows * B, C, h, w) and ``context`` (rows * B, tokens, dim) may hold the batch
+        several times over.
+        """
+        rows = len(z_t) // len(self.embedding)
+        return self.net(
+            z_t.to(self.net.dtype),
+            t,
+            encoder_hidden_states=context.to(self.net.dtype),
+            controlnet_cond=self.embedding.repeat(rows, 1, 1, 1),
+            conditioning_scale=self.weight,
+            return_dict=False,
+        )
+
+
+def embed(net: ControlNetModel, condition: Tensor) -> Tensor:
+    """The conditioning embedding of ``condition``, ready for a net without its embedding.
+
+    ``condition`` is (B, 3, H, W) in [0, 1] for a map, (B, C, h, w) for a latent. A net of channel
+    order "bgr" turns the channels of whatever it gets, so they are turned here before and after.
+    """
+    turned = net.config["controlnet_conditioning_channel_order"] == "bgr"
+    condition = condition.to(net.dtype)
+    embedding = net.controlnet_cond_embedding(condition.flip(1) if turned else condition)
+    return embedding.flip(1) if turned else embedding
+
+
+@contextmanager
+def embeddings_computed(nets: Iterable[ControlNetModel]) -> Iterator[None]:
+    """Within it the nets take :func:`embed`'s result as their condition, after it a map again.
+
+    The embedding is constant over the steps and a good part of a net's cost at full resolution.
+    """
+    nets = list(nets)
+    own = [net.controlnet_cond_embedding for net in nets]
+    try:
+        for net in nets:
+            net.register_module("controlnet_cond_embedding", _PASS)
+        yield
+    finally:
+        for net, embedding in zip(nets, own, strict=True):
+            net.register_module("controlnet_cond_embedding", embedding)
+
+
+def scalar(value: float, like: Tensor) -> Tensor:
+    """``value`` as a tensor without dimensions on the device of ``like``."""
+    return torch.tensor(value, dtype=torch.float32, device=like.device)

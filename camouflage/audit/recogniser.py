@@ -1,0 +1,129 @@
+"""The recogniser of the audit: dlib's ResNet, which no part of the generation has ever seen.
+
+Davis King, "High Quality Face Recognition with Deep Metric Learning", blog.dlib.net, 2017; the
+weights are CC0, inside the package ``face_recognition_models``, found by path. Two faces of one
+person are usually closer than 0.6 in Euclidean distance.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from camouflage.errors import SettingError, WeightsError
+from camouflage.subjects.faces import Face
+
+CHIP_PX = 150  # what the network takes
+# Where CenterFace's five points lie in chips that dlib cuts itself with its 5-point predictor:
+# the mean over 200 synthetic faces, made symmetric. Spread 3 px.
+CHIP_POINTS_XY = np.array([[47.8, 46.6], [102.2, 46.6], [75.0, 77.6], [52.2, 100.1], [97.8, 100.1]])
+MIN_EYE_DISTANCE_PX = 10.0
+"""Below this a face is too small to be judged by the recogniser."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Embeddings:
+    """One row a face: ``rows`` (N, 128) float64, NaN for a face that is too small to have one."""
+
+    rows: np.ndarray
+
+    def __post_init__(self) -> None:
+        if self.rows.ndim != 2 or self.rows.shape[1] != 128:
+            raise SettingError(f"expected embeddings (N, 128), got {self.rows.shape}")
+
+    def __repr__(self) -> str:
+        return f"Embeddings(shape={self.rows.shape})"
+
+    @property
+    def present(self) -> np.ndarray:
+        """bool (N,): the faces that have a row."""
+        return np.asarray(np.isfinite(self.rows).all(axis=1))
+
+    def distances(self, other: Embeddings) -> np.ndarray:
+        """Euclidean (N, M), 0 to 2 in practice; NaN where a row is missing."""
+        return np.linalg.norm(self.rows[:, None] - other.rows[None], axis=-1)
+
+
+class Recogniser:
+    """dlib's face recogniser on aligned chips, on the CPU."""
+
+    def __init__(self, *, min_eye_distance_px: float = MIN_EYE_DISTANCE_PX) -> None:
+        if not min_eye_distance_px > 0:
+            raise SettingError(f"expected min_eye_distance_px > 0, got {min_eye_distance_px}")
+        self.min_eye_distance_px = min_eye_distance_px
+        self._network = _network()
+
+    def embed(self, pixels: np.ndarray, faces: Sequence[Face]) -> Embeddings:
+        """Embeddings of faces of one upright RGB picture, uint8 ``(H, W, 3)``, in their order."""
+        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+            raise SettingError(f"expected uint8 (H, W, 3), got {pixels.dtype} {pixels.shape}")
+        rows = np.full((len(faces), 128), np.nan)
+        large = [i for i, f in enumerate(faces) if f.eye_distance_px >= self.min_eye_distance_px]
+        if large:
+            chips = [_chip(pixels, faces[i].points_xy) for i in large]
+            rows[large] = np.array(self._network.compute_face_descriptor(chips))
+        return Embeddings(rows=rows)
+
+
+def _network() -> Any:
+    import dlib
+
+    spec = importlib.util.find_spec("face_recognition_models")
+    if spec is None or not spec.submodule_search_locations:
+        raise WeightsError(
+            "the recogniser is inside the package face_recognition_models, which is not installed"
+        )
+    folder = Path(next(iter(spec.submodule_search_locations))) / "models"
+    path = folder / "dlib_face_recognition_resnet_model_v1.dat"
+    if not path.is_file():
+        raise WeightsError(f"expected {path.name} inside the package face_recognition_models")
+    return dlib.face_recognition_model_v1(str(path))  # type: ignore[attr-defined]
+
+
+def _chip(pixels: np.ndarray, points_xy: np.ndarray) -> np.ndarray:
+    """The face upright at a fixed size, uint8 ``(150, 150, 3)``, shrunk without aliasing."""
+    matrix = _alignment(points_xy.astype(np.float64))
+    # Only the neighbourhood is filtered: a warp alone would alias a face that is much larger.
+    inverse = cv2.invertAffineTransform(matrix)
+    corners = np.array([[0, 0], [CHIP_PX, 0], [CHIP_PX, CHIP_PX], [0, CHIP_PX]], dtype=np.float64)
+    corners = corners @ inverse[:, :2].T + inverse[:, 2]
+    limit = np.array([pixels.shape[1], pixels.shape[0]])
+    x0, y0 = np.clip(np.floor(corners.min(axis=0)) - 2, 0, limit - 1).astype(int)
+    x1, y1 = np.clip(np.ceil(corners.max(axis=0)) + 3, [x0 + 1, y0 + 1], limit).astype(int)
+    near = pixels[y0:y1, x0:x1]
+    matrix[:, 2] += matrix[:, :2] @ (x0, y0)
+    scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
+    if scale < 0.5:
+        size_wh = [max(1, round(side * scale)) for side in (near.shape[1], near.shape[0])]
+        factor = np.array([size_wh[0] / near.shape[1], size_wh[1] / near.shape[0]])
+        near = cv2.resize(near, size_wh, interpolation=cv2.INTER_AREA)
+        # Pixel centres: small = (large + 0.5) * factor - 0.5
+        matrix[:, 2] += matrix[:, :2] @ (0.5 / factor - 0.5)
+        matrix[:, :2] = matrix[:, :2] / factor
+    return cv2.warpAffine(
+        near, matrix, (CHIP_PX, CHIP_PX), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT
+    )
+
+
+def _alignment(points_xy: np.ndarray) -> np.ndarray:
+    """The similarity (2, 3) from picture to chip that fits the five points best.
+
+    Least squares (Umeyama, "Least-squares estimation of transformation parameters between two point
+    patterns", 1991), without reflection, in its closed form for the plane.
+    """
+    source, target = (
+        points_xy - points_xy.mean(axis=0),
+        CHIP_POINTS_XY - CHIP_POINTS_XY.mean(axis=0),
+    )
+    size = max(float((source**2).sum()), 1e-12)
+    cosine = float((source * target).sum()) / size
+    sine = float((source[:, 0] * target[:, 1] - source[:, 1] * target[:, 0]).sum()) / size
+    turn = np.array([[cosine, -sine], [sine, cosine]])
+    shift = CHIP_POINTS_XY.mean(axis=0) - turn @ points_xy.mean(axis=0)
+    return np.concatenate([turn, shift[:, None]], axis=1)

@@ -1,0 +1,7 @@
+"""Many pictures: which they are, what became of each, and going on after an interruption."""
+
+from camouflage.batch.folder import Outcome, run_folder
+from camouflage.batch.jobs import Job, Jobs, find_jobs
+from camouflage.batch.manifest import STATES, Entry, Manifest
+
+__all__ = ["STATES", "Entry", "Job", "Jobs", "Manifest", "Outcome", "find_jobs", "run_folder"]

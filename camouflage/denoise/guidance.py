@@ -1,0 +1,225 @@
+"""Anonymization guidance: one weighted sum over the rows of one UNet call.
+
+With a_s the anonymization scale and g the scale of the text::
+
+    eps = a_s g eps(text) + a_s (1 - g) eps(no text) + (1 - a_s) eps(identity)
+
+The first two rows carry the positive ControlNets, the third the identity ControlNet and the null
+text. The sum is linear and its weights add up to 1, so it holds for a noise, a velocity and a
+sample prediction alike. A row of weight 0 is never computed.
+
+Source of the idea: Piano et al., CAMOUFLaGE, arXiv 2403.14790; the equation is our reconstruction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers.models.controlnets.controlnet import ControlNetModel
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+from diffusers.schedulers.scheduling_euler_ancestral_discrete import EulerAncestralDiscreteScheduler
+from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
+from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
+from torch import Tensor
+
+from camouflage.adapters.controls import Control
+from camouflage.denoise.loop import Sampler
+from camouflage.errors import SettingError
+
+ANALYTIC_SCHEDULERS = (
+    DDIMScheduler,
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    EulerDiscreteScheduler,
+    EulerAncestralDiscreteScheduler,
+    UniPCMultistepScheduler,
+)
+"""Samplers whose prediction of z_0 at a step is the model's alone: the closed form is exact there.
+
+Others mix the outputs of several noise levels before they predict (PNDM, LMS), or call the model
+between two levels (Heun, KDPM2).
+"""
+
+Residuals = tuple[list[Tensor], Tensor]
+"""What ControlNets add to the UNet: one tensor a level on the way down, one in the middle."""
+
+
+def row_weights(anonymization_scale: float, text_guidance: float) -> tuple[float, float, float]:
+    """(text, no text, identity): ``a_s g, a_s (1 - g), 1 - a_s``; they add up to 1."""
+    a_s, g = anonymization_scale, text_guidance
+    return a_s * g, a_s * (1 - g), 1 - a_s
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One row of the UNet call: its weight in the sum and its text context (B, tokens, dim)."""
+
+    weight: float
+    context: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Branch:
+    """Rows that share their ControlNets; each net runs once for all rows of the branch."""
+
+    rows: tuple[Row, ...]
+    controls: tuple[Control, ...]
+
+    @property
+    def context(self) -> Tensor:
+        """(rows * B, tokens, dim)."""
+        return torch.cat([row.context for row in self.rows])
+
+    def residuals(self, z_t: Tensor, t: Tensor, fraction: tuple[float, float]) -> Residuals | None:
+        """The sum of what the active nets add, for ``z_t`` (B, C, h, w); None where none is active.
+
+        ``fraction`` is the part of the run, start and end, that this step is.
+        """
+        active = [control for control in self.controls if control.is_active(*fraction)]
+        repeated = z_t.repeat(len(self.rows), 1, 1, 1)
+        parts = [control.residuals(repeated, t, self.context) for control in active]
+        return _summed(parts) if parts else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnalyticIdentity:
+    """The identity row in closed form: the output with which the predicted latent is ``z_0``."""
+
+    weight: float
+    z_0: Tensor
+    scheduler: Sampler
+
+    def __call__(self, z_t: Tensor, t: Tensor, step: int) -> Tensor:
+        """Weight times the closed form, (B, C, h, w)."""
+        alpha, sigma = signal_and_noise(self.scheduler, t, step)
+        kind = self.scheduler.config["prediction_type"]
+        return self.weight * analytic_identity(z_t, self.z_0, alpha, sigma, kind)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guidance:
+    """The predictor of anonymization guidance, for :func:`camouflage.denoise.loop.denoise`."""
+
+    unet: UNet2DConditionModel
+    branches: tuple[Branch, ...]
+    analytic: AnalyticIdentity | None
+    steps: int
+
+    @property
+    def nets(self) -> list[ControlNetModel]:
+        """Every ControlNet that may be called."""
+        return [control.net for branch in self.branches for control in branch.controls]
+
+    def __call__(self, z_t: Tensor, t: Tensor, step: int) -> Tensor:
+        """The model output (B, C, h, w), float32."""
+        parts = []
+        if self.branches:
+            fraction = (step / self.steps, (step + 1) / self.steps)
+            parts.append(weighted_rows(self.unet, self.branches, z_t, t, fraction))
+        if self.analytic is not None:
+            parts.append(self.analytic(z_t, t, step))
+        return torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
+
+
+def weighted_rows(
+    unet: UNet2DConditionModel,
+    branches: Sequence[Branch],
+    z_t: Tensor,
+    t: Tensor,
+    fraction: tuple[float, float],
+) -> Tensor:
+    """``sum_r w_r unet(z_t, t, row r)``, float32 (B, C, h, w), from one call of ``unet``."""
+    rows = [row for branch in branches for row in branch.rows]
+    z_t = z_t.to(unet.dtype)
+    added = _stacked([branch.residuals(z_t, t, fraction) for branch in branches], branches)
+    output = unet(
+        z_t.repeat(len(rows), 1, 1, 1),
+        t,
+        encoder_hidden_states=torch.cat([branch.context for branch in branches]).to(unet.dtype),
+        down_block_additional_residuals=added and added[0],
+        mid_block_additional_residual=added and added[1],
+        return_dict=False,
+    )[0]
+    outputs = output.float().chunk(len(rows))
+    return torch.stack([row.weight * out for row, out in zip(rows, outputs, strict=True)]).sum(0)
+
+
+def _summed(parts: Sequence[Residuals]) -> Residuals:
+    down = [torch.stack(level).sum(0) for level in zip(*(part[0] for part in parts), strict=True)]
+    return down, torch.stack([part[1] for part in parts]).sum(0)
+
+
+def _stacked(parts: Sequence[Residuals | None], branches: Sequence[Branch]) -> Residuals | None:
+    """The residuals of all branches one after the other; zeros for a branch that has none."""
+    example = next((part for part in parts if part is not None), None)
+    if example is None:
+        return None
+    owner = parts.index(example)
+    per_row = len(example[1]) // len(branches[owner].rows)
+    filled = [
+        part or _zeros(example, per_row * len(branch.rows))
+        for part, branch in zip(parts, branches, strict=True)
+    ]
+    down = [torch.cat(level) for level in zip(*(part[0] for part in filled), strict=True)]
+    return down, torch.cat([part[1] for part in filled])
+
+
+def _zeros(like: Residuals, rows: int) -> Residuals:
+    down = [level.new_zeros((rows, *level.shape[1:])) for level in like[0]]
+    return down, like[1].new_zeros((rows, *like[1].shape[1:]))
+
+
+def analytic_identity(
+    z_t: Tensor, z_0: Tensor, alpha: Tensor, sigma: Tensor, prediction_type: str
+) -> Tensor:
+    """The model output that says exactly "``z_0``", (B, C, h, w), float32.
+
+    With ``z_t = alpha z_0 + sigma eps`` and ``alpha^2 + sigma^2 = 1``::
+
+        eps = (z_t - alpha z_0) / sigma
+        v = alpha eps - sigma z_0 = (alpha z_t - z_0) / sigma
+
+    Raises:
+        SettingError: another prediction type than epsilon, v_prediction or sample.
+    """
+    z_t, z_0 = z_t.float(), z_0.float()
+    if prediction_type == "epsilon":
+        return (z_t - alpha * z_0) / sigma
+    if prediction_type == "v_prediction":
+        return (alpha * z_t - z_0) / sigma
+    if prediction_type == "sample":
+        return z_0
+    raise SettingError(
+        'identity="analytic" is known for the prediction types epsilon, v_prediction and sample, '
+        f'not for {prediction_type}; use identity="learned"'
+    )
+
+
+def require_analytic(scheduler: Sampler) -> None:
+    """Raise ``SettingError`` where the closed form is not exact."""
+    if not isinstance(scheduler, ANALYTIC_SCHEDULERS) or scheduler.config.get("use_flow_sigmas"):
+        names = ", ".join(known.__name__ for known in ANALYTIC_SCHEDULERS)
+        raise SettingError(
+            f'identity="analytic" works with {names} (without flow sigmas), not with '
+            f'{type(scheduler).__name__}; change the scheduler or use identity="learned"'
+        )
+
+
+def signal_and_noise(scheduler: Any, t: Tensor, step: int) -> tuple[Tensor, Tensor]:
+    """(alpha, sigma) of the scaled model input at ``step`` of the run, each without dimensions.
+
+    Schedulers with a table of sigmas (noise over signal, and with Karras spacing between the
+    trained timesteps) are asked for its entry; the others for ``alphas_cumprod[t]``.
+    """
+    if hasattr(scheduler, "sigmas"):
+        ratio = scheduler.sigmas[(scheduler.begin_index or 0) + step].float()
+        alpha = (1 + ratio**2).rsqrt()
+        return alpha.to(t.device), (ratio * alpha).to(t.device)
+    abar = scheduler.alphas_cumprod[t.long().to(scheduler.alphas_cumprod.device)]
+    return abar.sqrt().to(t.device), (1 - abar).sqrt().to(t.device)

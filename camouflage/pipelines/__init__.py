@@ -1,0 +1,5 @@
+"""The methods of the papers as pipelines of diffusers."""
+
+from camouflage.pipelines.base import BasePipeline
+
+__all__ = ["BasePipeline"]

@@ -1,0 +1,196 @@
+"""What a caller may pass to a pipeline, checked once, before anything is computed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from camouflage.errors import SettingError
+
+Picture: TypeAlias = "Image.Image | np.ndarray"
+Pictures: TypeAlias = "Picture | Sequence[Picture]"
+Texts: TypeAlias = "str | Sequence[str] | None"
+Identity = Literal["learned", "analytic"]
+OutputType = Literal["pil", "np", "pt", "latent"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strengths:
+    """The numbers of one run.
+
+    Attributes:
+        anonymization_scale: a_s, any number >= 0.
+        text_guidance: g, any number; 1 is no text guidance.
+        strength: the part of the way from noise that is gone, in (0, 1].
+        steps: of the whole way, >= 1.
+    """
+
+    anonymization_scale: float
+    text_guidance: float
+    strength: float
+    steps: int
+
+    def __post_init__(self) -> None:
+        _require(self.anonymization_scale >= 0, "anonymization_scale", "a number >= 0", self)
+        _require(0 < self.strength <= 1, "strength", "a number in (0, 1]", self)
+        _require(self.steps == int(self.steps) >= 1, "steps", "a whole number >= 1", self)
+        for name in ("anonymization_scale", "text_guidance"):
+            _require(math.isfinite(getattr(self, name)), name, "a finite number", self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlUse:
+    """How one ControlNet is used: weight (any finite number), on from start to end in [0, 1]."""
+
+    weight: float
+    start: float
+    end: float
+
+    def __post_init__(self) -> None:
+        _require(math.isfinite(self.weight), "weight", "a finite number", self)
+        _require(0 <= self.start < self.end <= 1, "start", "0 <= start < end <= 1", self)
+
+
+def _require(holds: bool, name: str, expected: str, owner: object) -> None:
+    if not holds:
+        raise SettingError(f"{name}: expected {expected}, got {getattr(owner, name)!r} in {owner}")
+
+
+def controls_in_use(
+    names: Sequence[str],
+    weights: Mapping[str, float],
+    start: Mapping[str, float],
+    end: Mapping[str, float],
+) -> dict[str, ControlUse]:
+    """The nets whose weight is not 0, in the order of ``names``; a weight that is missing is 1.
+
+    Raises:
+        SettingError: a name that is not in ``names``, or a value out of range.
+    """
+    for what, values in (("weights", weights), ("start", start), ("end", end)):
+        require_known(f"control_{what}", values, names)
+    uses = {
+        name: ControlUse(
+            weight=weights.get(name, 1.0), start=start.get(name, 0.0), end=end.get(name, 1.0)
+        )
+        for name in names
+    }
+    return {name: use for name, use in uses.items() if use.weight != 0}
+
+
+def require_known(argument: str, given: Mapping[str, object], names: Sequence[str]) -> None:
+    """Raise ``SettingError`` for a key of ``given`` that is not one of ``names``."""
+    unknown = sorted(set(given) - set(names))
+    if unknown:
+        raise SettingError(f"{argument}: unknown control {unknown}; this pipeline has {names}")
+
+
+def require_choice(argument: str, value: object, choices: object) -> None:
+    """Raise ``SettingError`` unless ``value`` is one of the literal type ``choices``."""
+    if value not in get_args(choices):
+        raise SettingError(f"{argument}: expected one of {get_args(choices)}, got {value!r}")
+
+
+def as_pictures(argument: str, image: Pictures) -> list[np.ndarray]:
+    """A list of ``uint8 (H, W, 3)`` arrays of one size, from one picture or several.
+
+    A PIL picture is turned upright as its EXIF orientation says.
+
+    Raises:
+        SettingError: no picture, another type or shape, or different sizes.
+    """
+    several = image if isinstance(image, Sequence) else [image]
+    pictures = [_as_array(argument, one) for one in several]
+    sizes_hw = sorted({picture.shape[:2] for picture in pictures})
+    if len(sizes_hw) != 1:
+        raise SettingError(
+            f"{argument}: expected at least one picture and all of one size, got the sizes (H, W) "
+            f"{sizes_hw}; call the pipeline once for each size"
+        )
+    return pictures
+
+
+def _as_array(argument: str, picture: Picture) -> np.ndarray:
+    if isinstance(picture, Image.Image) and picture.mode in ("RGB", "L"):
+        return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+    if isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and _is_hwc(picture.shape):
+        return picture
+    raise SettingError(
+        f"{argument}: expected an RGB PIL picture or a uint8 array (H, W, 3), got "
+        f"{_described(picture)}; camouflage.picture reads any file to that form"
+    )
+
+
+def _is_hwc(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 3 and shape[2] == 3 and min(shape) > 0
+
+
+def _described(picture: object) -> str:
+    if isinstance(picture, np.ndarray):
+        return f"an array {picture.dtype} {picture.shape}"
+    if isinstance(picture, Image.Image):
+        return f"a PIL picture of mode {picture.mode}"
+    return f"a {type(picture).__name__}"
+
+
+def require_divisible(pictures: Sequence[np.ndarray], multiple: int) -> None:
+    """Raise ``SettingError`` unless both sides are divisible by ``multiple``, in pixels."""
+    height, width = pictures[0].shape[:2]
+    if height % multiple or width % multiple:
+        nearest = [max(multiple, round(side / multiple) * multiple) for side in (height, width)]
+        raise SettingError(
+            f"image: expected sides divisible by {multiple} px, got (H, W) = ({height}, {width}); "
+            f"resize it to ({nearest[0]}, {nearest[1]}) first"
+        )
+
+
+def as_maps(
+    control_images: Mapping[str, Pictures], names: Sequence[str], pictures: Sequence[np.ndarray]
+) -> dict[str, list[np.ndarray]]:
+    """One map a picture for each of ``names``, ``uint8 (H, W, 3)`` of the pictures' size.
+
+    Raises:
+        SettingError: a map is missing, or there are too few, or it has another size.
+    """
+    missing = [name for name in names if name not in control_images]
+    if missing:
+        raise SettingError(f"control_images: no map for {missing}; give it, or set its weight to 0")
+    maps = {name: as_pictures(f"control_images[{name!r}]", control_images[name]) for name in names}
+    expected = (len(pictures), *pictures[0].shape)
+    for name, several in maps.items():
+        if (got := (len(several), *several[0].shape)) != expected:
+            raise SettingError(
+                f"control_images[{name!r}]: expected maps of (pictures, H, W, 3) = {expected}, "
+                f"got {got}"
+            )
+    return maps
+
+
+def as_texts(argument: str, text: Texts, pictures: int) -> list[str] | None:
+    """One text a picture, or None.
+
+    Raises:
+        SettingError: their number is not the number of pictures.
+    """
+    if text is None:
+        return None
+    texts = [text] * pictures if isinstance(text, str) else list(text)
+    if len(texts) != pictures:
+        raise SettingError(f"{argument}: expected {pictures} texts, got {len(texts)}")
+    return texts
+
+
+def require_effect(numbers: Strengths, prompt: Texts, negative_prompt: Texts) -> None:
+    """Raise ``SettingError`` for a text setting that would silently do nothing."""
+    if numbers.text_guidance != 1 and prompt is None and negative_prompt is None:
+        raise SettingError(
+            f"text_guidance: {numbers.text_guidance} between two null texts does nothing; "
+            "give a prompt or a negative_prompt, or leave it 1"
+        )
+    if numbers.text_guidance == 1 and negative_prompt is not None:
+        raise SettingError("negative_prompt: it acts only with a text_guidance other than 1")

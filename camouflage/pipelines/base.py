@@ -1,0 +1,457 @@
+"""CAMOUFLaGE-Base: anonymization guidance between positive ControlNets and the identity."""
+# No ``from __future__ import annotations``: diffusers reads the types of ``__init__``.
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.controlnets.controlnet import ControlNetModel
+from diffusers.models.controlnets.multicontrolnet import MultiControlNetModel
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline, ImagePipelineOutput
+from diffusers.schedulers.scheduling_utils import SchedulerMixin
+from PIL import Image
+from torch import Tensor
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from camouflage.adapters.controls import Control, embed, embeddings_computed, scalar
+from camouflage.annotators.landmarks import LandmarkNet
+from camouflage.denoise import latents as to_latents
+from camouflage.denoise.guidance import (
+    AnalyticIdentity,
+    Branch,
+    Guidance,
+    Row,
+    require_analytic,
+    row_weights,
+)
+from camouflage.denoise.loop import StepEnd, denoise, noised, schedule
+from camouflage.errors import SettingError, WeightsError
+from camouflage.mini.autoencoder import SmallAutoencoder
+from camouflage.mini.context import NullContext
+from camouflage.pipelines.arguments import (
+    ControlUse,
+    Identity,
+    OutputType,
+    Pictures,
+    Strengths,
+    Texts,
+    as_maps,
+    as_pictures,
+    as_texts,
+    controls_in_use,
+    require_choice,
+    require_divisible,
+    require_effect,
+    require_known,
+)
+
+Callback = Callable[[DiffusionPipeline, int, Tensor, dict[str, Tensor]], dict[str, Tensor]]
+
+
+class BasePipeline(DiffusionPipeline):
+    """A picture in, a picture of somebody else in the same pose and scene out.
+
+    Source: Piano et al., "CAMOUFLaGE", arXiv 2403.14790. The paper prints neither the weights of
+    its controls nor its sampler's settings; every default of this class is ours.
+
+    Args:
+        vae: pictures to latents; ``AutoencoderKL`` or ``SmallAutoencoder``.
+        unet: predicts at each step; it must attend to a context of its ``cross_attention_dim``.
+        controlnet: N positive ControlNets for maps (B, 3, H, W) in [0, 1].
+        scheduler: any sampler of diffusers for latents (no clipping).
+        identity_controlnet: of :func:`camouflage.adapters.identity_controlnet`, trained; needed for
+            ``identity="learned"``.
+        text_encoder, tokenizer: both, or neither and then a ``null_context``.
+        null_context: what the UNet attends to in a model without text.
+        landmarker: the network behind the annotator of landmarks, where ``controls`` has it.
+        controls: the names of the N nets, in order; a name is also its annotator's.
+        size_px: the side of the pictures the weights were trained on.
+        default_weights: name to weight; a missing one is 1 (no paper gives them).
+        default_strength, default_steps, default_anonymization_scale: for a call that gives none
+            (no paper gives them; above 1 the identity is pushed away).
+
+    Raises:
+        WeightsError: nets and names differ in number, or there is no text encoder and no null
+            context.
+    """
+
+    model_cpu_offload_seq = "text_encoder->null_context->unet->vae"
+    _optional_components = [  # noqa: RUF012 (the form that diffusers reads)
+        "identity_controlnet",
+        "text_encoder",
+        "tokenizer",
+        "null_context",
+        "landmarker",
+    ]
+    _exclude_from_cpu_offload = ["controlnet", "identity_controlnet"]  # noqa: RUF012 (called by part)
+    _callback_tensor_inputs = ["latents"]  # noqa: RUF012
+
+    def __init__(
+        self,
+        vae: AutoencoderKL | SmallAutoencoder,
+        unet: UNet2DConditionModel,
+        controlnet: MultiControlNetModel,
+        scheduler: SchedulerMixin,
+        identity_controlnet: ControlNetModel | None = None,
+        text_encoder: CLIPTextModel | None = None,
+        tokenizer: CLIPTokenizer | None = None,
+        null_context: NullContext | None = None,
+        landmarker: LandmarkNet | None = None,
+        controls: list[str] | tuple[str, ...] = (),
+        size_px: int = 512,
+        default_weights: dict[str, float] | None = None,
+        default_strength: float = 0.75,
+        default_steps: int = 30,
+        default_anonymization_scale: float = 1.25,
+    ) -> None:
+        super().__init__()
+        _require_whole(controlnet, controls, text_encoder, tokenizer, null_context)
+        self.register_modules(
+            vae=vae,
+            unet=unet,
+            controlnet=controlnet,
+            scheduler=scheduler,
+            identity_controlnet=identity_controlnet,
+            text_encoder=text_encoder,
+            tokenizer=tokenizer,
+            null_context=null_context,
+            landmarker=landmarker,
+        )
+        self.register_to_config(
+            controls=list(controls),
+            size_px=size_px,
+            default_weights={name: 1.0 for name in controls} | (default_weights or {}),
+            default_strength=default_strength,
+            default_steps=default_steps,
+            default_anonymization_scale=default_anonymization_scale,
+        )
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | Path, **kwargs: Any
+    ) -> "BasePipeline":
+        """A pipeline by the name of its size, or from a folder or repository of diffusers' layout.
+
+        ``"tiny"`` is random weights made in memory, for tests; ``"mini"`` is the model inside this
+        package. Everything else, and every keyword, is ``DiffusionPipeline.from_pretrained``'s
+        own, except that weights are read from safetensors only. A folder that has the name of a
+        size is reached as ``"./mini"``.
+
+        Raises:
+            SettingError: ``use_safetensors=False``, or a keyword that a size does not take.
+            WeightsError: ``mini`` is not in this installation, or a part is missing.
+        """
+        if not kwargs.setdefault("use_safetensors", True):
+            raise SettingError("use_safetensors: weights are read from safetensors only")
+        if pretrained_model_name_or_path == "tiny":
+            return cls._tiny(**kwargs)
+        if pretrained_model_name_or_path == "mini":
+            pretrained_model_name_or_path = _mini_folder()
+        return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+
+    @classmethod
+    def _tiny(cls, use_safetensors: bool, **kwargs: Any) -> "BasePipeline":
+        from camouflage.pipelines.tiny import tiny_pipeline
+
+        del use_safetensors
+        dtype = kwargs.pop("dtype", None)
+        if kwargs:
+            raise SettingError(f'"tiny" is made in memory and takes dtype only, got {set(kwargs)}')
+        return tiny_pipeline() if dtype is None else tiny_pipeline().to(dtype)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        image: Pictures,
+        *,
+        control_images: Mapping[str, Pictures] | None = None,
+        control_weights: Mapping[str, float] | None = None,
+        control_start: Mapping[str, float] | None = None,
+        control_end: Mapping[str, float] | None = None,
+        prompt: Texts = None,
+        negative_prompt: Texts = None,
+        text_guidance: float = 1.0,
+        anonymization_scale: float | None = None,
+        strength: float | None = None,
+        num_inference_steps: int | None = None,
+        identity: Identity = "learned",
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        output_type: OutputType = "pil",
+        callback_on_step_end: Callback | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
+        return_dict: bool = True,
+    ) -> ImagePipelineOutput | tuple[Any]:
+        """Redraw ``image``.
+
+        At ``anonymization_scale`` a_s the prediction of each step is
+        ``eps_identity + a_s (eps_positive - eps_identity)``: 0 gives the original back, 1 is the
+        positive controls alone, above 1 pushes away from the original. Rows of weight 0 are not
+        computed, nor are nets of weight 0, nor their maps.
+
+        Args:
+            image: a PIL picture or a ``uint8 (H, W, 3)`` array, or several of one size, sides
+                divisible by the autoencoder's and the UNet's factors.
+            control_images: name to map, or maps, of the pictures' size, for each control whose
+                weight is not 0; None runs the annotators.
+            control_weights: name to weight, in the place of the pipeline's own.
+            control_start, control_end: name to fraction in [0, 1] of the steps that are run; a step
+                has a net if it lies wholly between them.
+            prompt: a text, or one a picture; None is the null text.
+            negative_prompt: the text of text guidance's other row; None is the null text.
+            text_guidance: g in ``eps_positive = g eps(prompt) + (1 - g) eps(negative_prompt)``.
+            anonymization_scale: a_s, any number >= 0.
+            strength: the part of the way from noise that is gone, in (0, 1]; 1 too starts from the
+                noised picture, at the noisiest step.
+            num_inference_steps: of the whole way; ``strength`` of them are run.
+            identity: "learned" is the identity ControlNet with the null text; "analytic" the closed
+                form of a perfect one, which costs nothing.
+            generator: on the CPU; one a picture makes its noise independent of the batch. A single
+                one is drawn from by each picture in turn; None seeds afresh.
+            output_type: "pil"; "np" float (B, H, W, 3) in [0, 1]; "pt" float (B, 3, H, W) in
+                [0, 1]; "latent" float (B, C, h, w).
+            callback_on_step_end: ``(pipeline, step, timestep, {"latents": ...}) -> dict``, as in
+                diffusers; latents in the dict it returns replace those of the run.
+            callback_on_step_end_tensor_inputs: what its dict holds; only "latents" is known.
+            return_dict: False gives a tuple of one.
+
+        Returns:
+            ``images``, as many as came in.
+
+        Raises:
+            SettingError: an argument that cannot be, or that would have no effect.
+            NonFiniteResult: NaN or infinity came up; never is the original given back instead.
+        """
+        # 1. What is asked for
+        require_choice("identity", identity, Identity)
+        require_choice("output_type", output_type, OutputType)
+        pictures = self._checked_pictures(image)
+        generators = to_latents.generators_for(generator, len(pictures))
+        numbers = self._numbers(anonymization_scale, text_guidance, strength, num_inference_steps)
+        uses = self._uses(control_weights, control_start, control_end)
+        on_step_end = self._step_end(callback_on_step_end, callback_on_step_end_tensor_inputs)
+        device = self._execution_device
+        timesteps = schedule(self.scheduler, numbers.steps, numbers.strength, device)
+        w_identity = row_weights(numbers.anonymization_scale, text_guidance)[2]
+        self._require_identity(identity, w_identity)
+
+        # 2. What is constant over the steps
+        rows = self._positive_rows(numbers, prompt, negative_prompt, len(pictures))
+        maps = self._maps(pictures, control_images, list(uses) if rows else [])
+        z_0 = to_latents.encode(self.vae, to_latents.pixels_from_pictures(pictures).to(device))
+        branches = self._positive_branches(rows, uses, maps)
+        if identity == "learned":
+            branches += self._identity_branches(w_identity, z_0)
+        predictor = Guidance(
+            unet=self.unet,
+            branches=branches,
+            analytic=self._analytic(w_identity, z_0) if identity == "analytic" else None,
+            steps=len(timesteps),
+        )
+
+        # 3. From the noised encoding of the original, step by step
+        noise = to_latents.noise_like(z_0, generators)
+        latents = noised(self.scheduler, z_0, noise, timesteps[0])
+        with embeddings_computed(predictor.nets):
+            latents = denoise(
+                latents,
+                self.progress_bar(timesteps),  # pyright: ignore
+                self.scheduler,
+                predictor,
+                generators,
+                on_step_end,
+            )
+
+        # 4. Back to pictures
+        images = self._result(latents, output_type)
+        self.maybe_free_model_hooks()
+        return ImagePipelineOutput(images=images) if return_dict else (images,)
+
+    def null_text(self, pictures: int) -> Tensor:
+        """The context of no text, (pictures, tokens, dim): of ``null_context`` or of ``""``."""
+        if self.null_context is not None:
+            return self.null_context(pictures)
+        return self._encoded([""] * pictures)
+
+    def _encoded(self, texts: list[str]) -> Tensor:
+        """(texts, tokens, dim); a text beyond the encoder's length is cut, as everywhere."""
+        if self.text_encoder is None:
+            raise SettingError("prompt: this pipeline has no text encoder; leave the texts out")
+        tokens = self.tokenizer(
+            texts,
+            padding="max_length",
+            max_length=self.tokenizer.model_max_length,
+            truncation=True,
+            return_tensors="pt",
+        )
+        return self.text_encoder(tokens.input_ids.to(self._execution_device))[0]
+
+    def _checked_pictures(self, image: Pictures) -> list[np.ndarray]:
+        pictures = as_pictures("image", image)
+        halvings = len(self.unet.config.block_out_channels) - 1
+        require_divisible(pictures, to_latents.downscale_factor(self.vae) * 2**halvings)
+        return pictures
+
+    def _numbers(
+        self, scale: float | None, guidance: float, strength: float | None, steps: int | None
+    ) -> Strengths:
+        default = self.config
+        return Strengths(
+            anonymization_scale=default["default_anonymization_scale"] if scale is None else scale,
+            text_guidance=guidance,
+            strength=default["default_strength"] if strength is None else strength,
+            steps=default["default_steps"] if steps is None else steps,
+        )
+
+    def _uses(
+        self,
+        weights: Mapping[str, float] | None,
+        start: Mapping[str, float] | None,
+        end: Mapping[str, float] | None,
+    ) -> dict[str, ControlUse]:
+        merged = {**self.config["default_weights"], **(weights or {})}
+        return controls_in_use(self.config["controls"], merged, start or {}, end or {})
+
+    def _positive_rows(
+        self, numbers: Strengths, prompt: Texts, negative: Texts, pictures: int
+    ) -> tuple[Row, ...]:
+        """The rows of the text and of no text, without those of weight 0."""
+        require_effect(numbers, prompt, negative)
+        weights = row_weights(numbers.anonymization_scale, numbers.text_guidance)[:2]
+        texts = [
+            as_texts("prompt", prompt, pictures),
+            as_texts("negative_prompt", negative, pictures),
+        ]
+        return tuple(
+            Row(
+                weight=weight,
+                context=self.null_text(pictures) if text is None else self._encoded(text),
+            )
+            for weight, text in zip(weights, texts, strict=True)
+            if weight != 0
+        )
+
+    def _maps(
+        self,
+        pictures: list[np.ndarray],
+        control_images: Mapping[str, Pictures] | None,
+        names: list[str],
+    ) -> dict[str, list[np.ndarray]]:
+        """The maps of ``names``: the caller's, or the annotators'."""
+        if control_images is None:
+            control_images = self._annotated(pictures, names) if names else {}
+        require_known("control_images", control_images, self.config["controls"])
+        return as_maps(control_images, names, pictures)
+
+    def _annotated(
+        self, pictures: list[np.ndarray], names: list[str]
+    ) -> Mapping[str, list[np.ndarray]]:
+        from camouflage.annotators import annotate
+
+        return annotate(pictures, names, self.landmarker)
+
+    def _positive_branches(
+        self,
+        rows: tuple[Row, ...],
+        uses: Mapping[str, ControlUse],
+        maps: Mapping[str, list[np.ndarray]],
+    ) -> tuple[Branch, ...]:
+        if not rows:
+            return ()
+        nets = dict(zip(self.config["controls"], self.controlnet.nets, strict=True))
+        controls = [self._control(nets[name], use, maps[name]) for name, use in uses.items()]
+        return (Branch(rows=rows, controls=tuple(controls)),)
+
+    def _control(
+        self, net: ControlNetModel, use: ControlUse, maps: Sequence[np.ndarray]
+    ) -> Control:
+        condition = to_latents.pixels_from_pictures(maps, low=0.0).to(self._execution_device)
+        return Control(
+            net=net,
+            embedding=embed(net, condition),
+            weight=scalar(use.weight, condition),
+            start=use.start,
+            end=use.end,
+        )
+
+    def _require_identity(self, identity: Identity, weight: float) -> None:
+        """Say what is missing before anything is computed."""
+        if weight == 0:
+            return
+        if identity == "analytic":
+            require_analytic(self.scheduler)
+        elif self.identity_controlnet is None:
+            raise SettingError(
+                "identity: this pipeline has no identity ControlNet, which every "
+                'anonymization_scale but 1 needs; use identity="analytic", or 1'
+            )
+
+    def _identity_branches(self, weight: float, z_0: Tensor) -> tuple[Branch, ...]:
+        if weight == 0:
+            return ()
+        net = self.identity_controlnet
+        control = Control(net=net, embedding=embed(net, z_0), weight=scalar(1.0, z_0))
+        row = Row(weight=weight, context=self.null_text(len(z_0)))
+        return (Branch(rows=(row,), controls=(control,)),)
+
+    def _analytic(self, weight: float, z_0: Tensor) -> AnalyticIdentity | None:
+        if weight == 0:
+            return None
+        return AnalyticIdentity(weight=weight, z_0=z_0, scheduler=self.scheduler)
+
+    def _step_end(self, callback: Callback | None, inputs: Sequence[str]) -> StepEnd | None:
+        if unknown := sorted(set(inputs) - set(self._callback_tensor_inputs)):
+            raise SettingError(
+                f"callback_on_step_end_tensor_inputs: expected {self._callback_tensor_inputs}, "
+                f"got {unknown}"
+            )
+        if callback is None:
+            return None
+
+        def on_step_end(step: int, t: Tensor, latents: Tensor) -> Tensor:
+            shown = {"latents": latents} if "latents" in inputs else {}
+            return callback(self, step, t, shown).get("latents", latents)
+
+        return on_step_end
+
+    def _result(self, latents: Tensor, output_type: OutputType) -> Any:
+        if output_type == "latent":
+            return latents
+        pixels = to_latents.decode(self.vae, latents)
+        if output_type == "pil":
+            return [Image.fromarray(one) for one in to_latents.pictures_from_pixels(pixels)]
+        unit = (pixels / 2 + 0.5).clamp(0, 1)
+        return unit if output_type == "pt" else unit.permute(0, 2, 3, 1).cpu().numpy()
+
+
+def _require_whole(
+    controlnet: MultiControlNetModel,
+    controls: Sequence[str],
+    text_encoder: CLIPTextModel | None,
+    tokenizer: CLIPTokenizer | None,
+    null_context: NullContext | None,
+) -> None:
+    if len(controlnet.nets) != len(set(controls)):
+        raise WeightsError(
+            f"expected one different name for each of {len(controlnet.nets)} ControlNets, got "
+            f"controls={list(controls)}; is an older controlnet_N folder left beside the new ones?"
+        )
+    has_text = text_encoder is not None and tokenizer is not None
+    if has_text == (null_context is not None):
+        raise WeightsError(
+            "expected a text_encoder with its tokenizer, or else a null_context, and not both"
+        )
+
+
+def _mini_folder() -> Path:
+    folder = Path(str(files("camouflage.mini"))) / "weights"
+    if not (folder / "model_index.json").is_file():
+        raise WeightsError(
+            "the weights of mini are not in this installation; install camouflage-anonymizer "
+            "again, or train them as training/README.md says"
+        )
+    return folder

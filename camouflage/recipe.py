@@ -1,0 +1,134 @@
+"""Every setting of a run in one flat, frozen value with strict YAML in and out.
+
+A recipe is complete: a missing key is an error as an unknown one is, nothing is inherited, no value
+is interpolated. Presets are files of this package, under ``camouflage/recipes``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from camouflage.errors import SettingError
+
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Recipe(BaseModel):
+    """The settings of a run. Equal recipes have equal :attr:`sha256`.
+
+    Raises:
+        SettingError: from :meth:`load` and :meth:`changed`, for a value that cannot be.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    model: Annotated[str, Field(min_length=1)]
+    """A size ("mini", "sd15", "tiny") or a folder in ``save_pretrained`` layout."""
+    scope: Literal["faces"]
+    """What is redrawn."""
+    anonymization_scale: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    """a_s: 0 gives the original back, 1 is the positive controls alone, above 1 pushes away."""
+    strength: Annotated[float, Field(gt=0, le=1)]
+    """How much of the noise schedule is run, 1 = from pure noise."""
+    steps: Annotated[int, Field(ge=1, le=1000)]
+    """Denoising steps of the whole schedule."""
+    identity: Literal["learned", "analytic"]
+    """The identity function: the identity ControlNet, or its closed form."""
+    control_weights: dict[str, Weight]
+    """Weight of each control by name, 0 = not computed; one that is not named keeps the model's."""
+    threshold: Annotated[float, Field(gt=0, le=2)]
+    """dlib distance (Euclidean) that original and result must exceed; unit vectors: at most 2."""
+    attempts: Annotated[int, Field(ge=1, le=100)]
+    """Attempts a picture, each with new noise, before it is refused."""
+    on_nobody: Literal["refuse", "copy"]
+    """No person found: write nothing, or a clean copy without metadata."""
+    detection_score: Annotated[float, Field(ge=0.1, le=1)]
+    """The floor of what counts as a face."""
+    face_batch: Annotated[int, Field(ge=1)]
+    """Faces redrawn at once."""
+    max_megapixels: Annotated[float, Field(gt=0, le=178)]
+    """Larger pictures are not decoded."""
+    jpeg_quality: Annotated[int, Field(ge=1, le=100)]
+    """Of written JPEG and WebP files."""
+
+    @classmethod
+    def load(cls, name_or_path: str | os.PathLike[str]) -> Recipe:
+        """Read a preset by its name ("mini") or a YAML file by its path."""
+        return cls.parse(_read(name_or_path))
+
+    @classmethod
+    def parse(cls, text: str) -> Recipe:
+        """Read a recipe from YAML text."""
+        try:
+            values = yaml.load(text, Loader=_NoDoubles)
+        except yaml.YAMLError as error:
+            raise SettingError(f"a recipe must be YAML: {error}") from error
+        if not isinstance(values, dict):
+            raise SettingError("expected a recipe: one `key: value` a line")
+        return cls._checked(values)
+
+    def changed(self, settings: dict[str, object]) -> Recipe:
+        """A copy with some settings changed, checked as a whole."""
+        return self._checked({**self.model_dump(), **settings})
+
+    def dump(self) -> str:
+        """The recipe as YAML that :meth:`parse` takes back."""
+        return yaml.safe_dump(self.model_dump(), sort_keys=False, allow_unicode=True)
+
+    @property
+    def sha256(self) -> str:
+        """Of the settings, whatever the order or the comments in the file."""
+        settings = json.dumps(self.model_dump(), sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(settings.encode()).hexdigest()
+
+    @classmethod
+    def _checked(cls, values: dict[str, object]) -> Recipe:
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            problems = (
+                f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
+                for problem in error.errors(include_url=False)
+            )
+            raise SettingError(f"the recipe cannot be used: {'; '.join(problems)}") from error
+
+
+class _NoDoubles(yaml.SafeLoader):
+    """Refuses a key that is given twice, of which YAML would silently take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        doubles = sorted({str(key) for key in keys if keys.count(key) > 1})
+        if doubles:
+            raise SettingError(f"the recipe gives a key twice: {', '.join(doubles)}")
+        return super().construct_mapping(node, deep=deep)
+
+
+def preset_names() -> list[str]:
+    """The recipes that come with this package."""
+    folder = resources.files("camouflage") / "recipes"
+    return sorted(
+        f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml")
+    )
+
+
+def _read(name_or_path: str | os.PathLike[str]) -> str:
+    if isinstance(name_or_path, str) and name_or_path in preset_names():
+        preset = resources.files("camouflage") / "recipes" / f"{name_or_path}.yaml"
+        return preset.read_text(encoding="utf-8")
+    path = Path(name_or_path)
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingError(
+            f"{path.name}: expected one of the presets {', '.join(preset_names())}, "
+            "or the path of a readable YAML file"
+        ) from error

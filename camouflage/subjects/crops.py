@@ -1,0 +1,148 @@
+"""From a face in a picture to an upright square crop, and exactly back.
+
+A crop is a similarity transform (rotation, one scale, shift) that brings the five points of a face
+to fixed places, so that a small model always sees eyes where eyes were in its training.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from camouflage.errors import SettingError
+
+EYE_DISTANCE = 0.28
+"""Distance of the eyes as a fraction of the crop's side: hair and a rim of background are in.
+Our choice, no paper gives it."""
+
+EYE_HEIGHT = 0.46
+"""Height of the eye line as a fraction of the side, from above. Our choice."""
+
+# Right eye, left eye, nose, right and left mouth corner (as seen, from the left), in units of the
+# eye distance, relative to the middle between the eyes. Proportions of the usual frontal template
+# of face recognition (Deng et al. 2019, arXiv 1801.07698).
+_FRONTAL = np.array([[-0.5, 0.0], [0.5, 0.0], [0.003, 0.571], [-0.408, 1.156], [0.420, 1.151]])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AlignedCrop:
+    """Where a crop lies in its picture.
+
+    ``matrix`` is (2, 3) float64 and takes picture xy to crop xy in pixels (pixel centres at whole
+    numbers); ``side`` is the crop's side in pixels.
+    """
+
+    matrix: NDArray[np.float64]
+    side: int
+
+    def __post_init__(self) -> None:
+        if self.matrix.shape != (2, 3) or not np.isfinite(self.matrix).all():
+            raise SettingError(f"a crop needs a finite (2, 3) matrix, got {self.matrix!r}")
+        if self.side < 1 or self.scale <= 0:
+            raise SettingError(f"a crop needs a side of at least 1 px, got {self.side}")
+
+    @property
+    def scale(self) -> float:
+        """Crop pixels to one picture pixel."""
+        return float(np.hypot(self.matrix[0, 0], self.matrix[1, 0]))
+
+    @property
+    def inverse(self) -> NDArray[np.float64]:
+        """(2, 3) float64, crop xy to picture xy."""
+        return cv2.invertAffineTransform(self.matrix).astype(np.float64)
+
+    def to_crop(self, points_xy: NDArray) -> NDArray[np.float64]:
+        """(N, 2) points of the picture in the crop's pixels."""
+        return _transform(self.matrix, points_xy)
+
+    def to_picture(self, points_xy: NDArray) -> NDArray[np.float64]:
+        """(N, 2) points of the crop in the picture's pixels."""
+        return _transform(self.inverse, points_xy)
+
+    def resized(self, side: int) -> AlignedCrop:
+        """The same region at another ``side`` in pixels."""
+        factor = side / self.side
+        scaling = np.array([[factor, 0, (factor - 1) / 2], [0, factor, (factor - 1) / 2]])
+        return AlignedCrop(matrix=_chain(scaling, self.matrix), side=side)
+
+    def inside(self, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
+        """(side, side) bool, True where the crop shows a picture of ``size_hw``, not its border."""
+        place = self.to_picture(np.indices((self.side, self.side))[::-1].reshape(2, -1).T)
+        low, high = -0.5, np.array(size_hw[::-1]) - 0.5
+        return ((place >= low) & (place < high)).all(1).reshape(self.side, self.side)
+
+    def cut(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """(side, side, 3) uint8 from ``pixels`` (H, W, 3) uint8.
+
+        Outside the picture its border pixels are continued; reflection would put a second face
+        there. A much smaller crop is averaged, not sampled, so that it has no aliasing.
+        """
+        pixels, matrix = _shrunk(pixels, self.matrix)
+        return cv2.warpAffine(  # type: ignore[return-value]
+            pixels,
+            matrix,
+            (self.side, self.side),
+            flags=cv2.INTER_CUBIC if self.scale > 1 else cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
+
+
+def align(
+    points_xy: NDArray, *, side: int, jitter: NDArray[np.float64] | None = None
+) -> AlignedCrop:
+    """The crop of ``side`` px that brings five points (5, 2) nearest to a frontal face.
+
+    Least squares over rotation, scale and shift (Umeyama 1991). ``jitter`` (2, 3) is applied in
+    crop pixels on top; training uses it. Raises `SettingError` for points that are not five finite
+    pairs or all one point.
+    """
+    points = np.asarray(points_xy, dtype=np.float64)
+    if points.shape != (5, 2) or not np.isfinite(points).all():
+        raise SettingError(f"expected five finite xy points, got an array of {points.shape}")
+    target = (_FRONTAL * EYE_DISTANCE + [0.5, EYE_HEIGHT]) * side - 0.5
+    matrix = _similarity(points, target)
+    return AlignedCrop(matrix=matrix if jitter is None else _chain(jitter, matrix), side=side)
+
+
+def template(side: int) -> NDArray[np.float64]:
+    """(5, 2) xy of the five points of a frontal face in a crop of ``side`` px."""
+    return (_FRONTAL * EYE_DISTANCE + [0.5, EYE_HEIGHT]) * side - 0.5
+
+
+def _similarity(source: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(2, 3) matrix of the least squares similarity without reflection."""
+    source_mean, target_mean = source.mean(0), target.mean(0)
+    a, b = (source - source_mean).T, (target - target_mean).T
+    energy = (a**2).sum()
+    if energy < 1e-12:
+        raise SettingError("the five points of a face are one point; a crop needs an extent")
+    cos = (a * b).sum() / energy
+    sin = (a[0] * b[1] - a[1] * b[0]).sum() / energy
+    rotation = np.array([[cos, -sin], [sin, cos]])
+    return np.column_stack([rotation, target_mean - rotation @ source_mean])
+
+
+def _transform(matrix: NDArray[np.float64], points_xy: NDArray) -> NDArray[np.float64]:
+    return np.asarray(points_xy, dtype=np.float64) @ matrix[:, :2].T + matrix[:, 2]
+
+
+def _chain(after: NDArray[np.float64], before: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The (2, 3) matrix that applies ``before`` and then ``after``."""
+    return (np.vstack([after, [0, 0, 1]]) @ np.vstack([before, [0, 0, 1]]))[:2]
+
+
+def _shrunk(
+    pixels: NDArray[np.uint8], matrix: NDArray[np.float64]
+) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """The part of the picture that the crop sees, averaged to at most twice the crop's detail."""
+    factor = int(1 / max(np.hypot(matrix[0, 0], matrix[1, 0]), 1e-9) / 1.0)
+    if factor < 2:
+        return pixels, matrix
+    height, width = (max(n // factor, 1) for n in pixels.shape[:2])
+    small = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
+    sx, sy = pixels.shape[1] / width, pixels.shape[0] / height
+    up = np.array([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2]])
+    return small, _chain(matrix, up)  # type: ignore[return-value]

@@ -1,0 +1,160 @@
+"""One picture through all stages: what passes, what does not, and that nothing original gets out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import skimage.data
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from camouflage import Anonymizer, AuditRefused, NobodyFound, Recipe
+from camouflage.annotators.landmarks import LandmarkNet
+from camouflage.errors import CamouflageError, NonFiniteResult, OutputError, SettingError
+from camouflage.pipelines.tiny import tiny_pipeline
+
+SIDE = 128
+
+
+class FakePipeline:
+    """Redraws faces as ``paint`` says, and remembers what it was asked."""
+
+    def __init__(self, paint) -> None:  # noqa: ANN001
+        torch.manual_seed(0)
+        self.paint, self.calls = paint, []
+        self.landmarker = LandmarkNet().eval()
+        self.config = {
+            "size_px": SIDE,
+            "controls": ["landmarks", "lineart", "colour"],
+            "default_weights": {"landmarks": 1.0, "lineart": 1.0, "colour": 1.0},
+        }
+
+    def __call__(self, image: Sequence[NDArray[np.uint8]], **settings) -> SimpleNamespace:  # noqa: ANN003
+        self.calls.append({"faces": len(image), **settings})
+        return SimpleNamespace(images=[Image.fromarray(self.paint(i)) for i in image])
+
+
+def noise(crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, crop.shape).astype(np.uint8)
+
+
+def original(crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return crop
+
+
+def raising(crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    raise NonFiniteResult("the denoised latent has values that are not finite")
+
+
+def anonymizer(paint, **changes) -> Anonymizer:  # noqa: ANN001, ANN003
+    recipe = Recipe.load("mini").changed(changes)
+    return Anonymizer(recipe, pipeline=FakePipeline(paint))  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def astronaut() -> NDArray[np.uint8]:
+    return skimage.data.astronaut()
+
+
+def test_a_redrawn_face_passes_and_the_rest_is_the_original(astronaut, tmp_path: Path) -> None:
+    before = astronaut.copy()
+    result = anonymizer(noise)(astronaut, seed=7)
+    assert result.state == "passed"
+    assert np.array_equal(astronaut, before), "the input was painted on"
+    assert np.array_equal(result.pixels[300:], astronaut[300:])
+    x0, y0, x1, y1 = result.faces[0].box_xyxy
+    inside = np.s_[y0 + 20 : y1 - 20, x0 + 20 : x1 - 20]
+    assert np.abs(result.pixels[inside].astype(int) - astronaut[inside]).mean() > 30
+    result.save(tmp_path / "a.png")
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "a.png")), result.pixels)
+    with pytest.raises(OutputError):
+        result.save(tmp_path / "a.png")
+
+
+def test_a_face_that_stays_is_refused_after_all_attempts(astronaut, tmp_path: Path) -> None:
+    bound = anonymizer(original, attempts=3)
+    result = bound(astronaut, seed=7)
+    assert result.state == "refused"
+    assert len(result.faces[0].distances) == 3
+    with pytest.raises(AuditRefused, match="face 1 of 1"):
+        result.image  # noqa: B018
+    with pytest.raises(AuditRefused):
+        result.save(tmp_path / "a.png")
+    assert not list(tmp_path.iterdir())
+    assert result._pixels is None, "a refused result must not carry its pixels"
+
+
+def test_attempts_escalate(astronaut) -> None:
+    bound = anonymizer(original, attempts=3, anonymization_scale=1.25, strength=0.9)
+    bound(astronaut, seed=7)
+    calls = bound.pipeline.calls  # type: ignore[attr-defined]
+    assert [c["anonymization_scale"] for c in calls] == [1.25, 1.5, 1.75]
+    assert [c["strength"] for c in calls] == pytest.approx([0.9, 0.95, 1.0])
+    draws = [torch.rand(1, generator=c["generator"][0]).item() for c in calls]
+    assert len(set(draws)) == 3, "an attempt repeated the noise of another"
+
+
+def test_trouble_in_the_model_is_raised(astronaut) -> None:
+    with pytest.raises(NonFiniteResult):
+        anonymizer(raising)(astronaut, seed=7)
+
+
+def test_random_weights_never_pass(astronaut) -> None:
+    pipe = tiny_pipeline()
+    pipe.set_progress_bar_config(disable=True)
+    controls = {name: 0.0 for name in pipe.config["controls"]}
+    recipe = Recipe.load("mini").changed(
+        {"model": "tiny", "attempts": 1, "steps": 2, "control_weights": controls}
+    )
+    result = Anonymizer(recipe, pipeline=pipe, trusted_model=False)(astronaut, seed=1)
+    assert result.state == "refused"
+    assert any("random" in reason for reason in result.verdict.reasons)  # type: ignore[union-attr]
+
+
+def test_nobody(tmp_path: Path) -> None:
+    wall = np.full((200, 300, 3), 130, np.uint8)
+    result = anonymizer(noise)(wall)
+    assert result.state == "nobody"
+    with pytest.raises(NobodyFound):
+        result.save(tmp_path / "a.png")
+    copied = anonymizer(noise, on_nobody="copy")(wall)
+    assert copied.state == "copied"
+    assert np.array_equal(copied.pixels, wall)
+
+
+def test_noise_depends_on_key_and_picture_only(astronaut) -> None:
+    def draw(picture: NDArray[np.uint8], seed: int) -> float:
+        bound = anonymizer(noise)
+        bound(picture, seed=seed)
+        call = bound.pipeline.calls[0]  # type: ignore[attr-defined]
+        return torch.rand(1, generator=call["generator"][0]).item()
+
+    assert draw(astronaut, 7) == draw(astronaut, 7)
+    assert draw(astronaut, 7) != draw(astronaut, 8)
+    assert draw(astronaut, 7) != draw(np.roll(astronaut, 1, 1), 7)
+
+
+def test_faces_are_redrawn_in_batches(astronaut) -> None:
+    two = np.concatenate([astronaut, astronaut[:, ::-1]], 1)
+    bound = anonymizer(noise, face_batch=1)
+    result = bound(two, seed=1)
+    assert [c["faces"] for c in bound.pipeline.calls][:2] == [1, 1]  # type: ignore[attr-defined]
+    assert len(result.faces) == 2
+
+
+def test_a_pipeline_without_landmarks_is_refused_at_once() -> None:
+    pipe = tiny_pipeline()
+    pipe.register_modules(landmarker=None)
+    with pytest.raises(SettingError, match="landmark"):
+        Anonymizer(Recipe.load("mini"), pipeline=pipe)
+
+
+def test_unreadable_input(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"not a picture")
+    with pytest.raises(CamouflageError, match=r"a\.jpg"):
+        anonymizer(noise)(tmp_path / "a.jpg")

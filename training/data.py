@@ -1,0 +1,165 @@
+"""Shards to batches. Every sample is jittered anew, so that a small set of faces goes further."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import lightning as L
+import numpy as np
+import torch
+import webdataset as wds
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, default_collate
+
+from camouflage.annotators import draw_maps
+from camouflage.annotators.landmarks import MESH_INDICES, MIRROR
+from training.prepare import MARGIN, SIDE, decode
+
+
+class CropData(L.LightningDataModule):
+    """Batches of aligned crops: ``pixels`` (B, 3, 128, 128) in [-1, 1], and with ``landmarks`` a
+    file of `training.label_landmarks`, ``points_xy`` (B, P, 2) in crop pixels and, for every name in
+    ``controls``, its control map (B, 3, 128, 128) uint8.
+
+    ``epoch_samples`` is how many samples make an epoch (the shards are resampled for ever).
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        batch_size: int = 16,
+        epoch_samples: int = 8000,
+        workers: int = 1,
+        landmarks: Path | None = None,
+        controls: Sequence[str] = (),
+        degrade: bool = False,
+    ) -> None:
+        super().__init__()
+        self.folder, self.batch_size, self.epoch_samples = Path(folder), batch_size, epoch_samples
+        self.workers, self.degrade, self.controls = workers, degrade, tuple(controls)
+        self.labels = None if landmarks is None else read_labels(landmarks)
+        if controls and landmarks is None:
+            raise ValueError("control maps are drawn from landmarks: give their file too")
+
+    def train_dataloader(self) -> DataLoader:
+        shards = sorted(str(p) for p in self.folder.glob("train-*.tar"))
+        stream = wds.WebDataset(
+            shards, resampled=True, shardshuffle=False, nodesplitter=wds.split_by_node
+        ).shuffle(2000)
+        stream = stream.select(self._labelled).map(self._train_sample)
+        per_worker = self.epoch_samples // max(self.workers, 1)
+        return DataLoader(
+            stream.with_epoch(per_worker),
+            batch_size=self.batch_size,
+            num_workers=self.workers,
+            drop_last=True,
+            collate_fn=collate,
+            persistent_workers=self.workers > 0,
+        )
+
+    def val_dataloader(self) -> DataLoader:
+        shards = sorted(str(p) for p in self.folder.glob("heldout-*.tar"))
+        stream = wds.WebDataset(shards, shardshuffle=False, empty_check=False)
+        return DataLoader(
+            stream.select(self._labelled).map(self._heldout_sample),  # type: ignore[arg-type]
+            batch_size=self.batch_size,
+            collate_fn=collate,
+        )
+
+    def _labelled(self, sample: dict) -> bool:
+        return self.labels is None or sample["__key__"] in self.labels
+
+    def _train_sample(self, sample: dict) -> dict[str, Tensor]:
+        generator = np.random.default_rng(int(torch.randint(2**31, ()).item()))
+        flip = bool(generator.random() < 0.5)
+        return self._sample(sample, random_jitter(generator), flip, generator)
+
+    def _heldout_sample(self, sample: dict) -> dict[str, Tensor]:
+        return self._sample(sample, no_jitter(), False, None)
+
+    def _sample(
+        self,
+        sample: dict,
+        matrix: NDArray[np.float64],
+        flip: bool,
+        generator: np.random.Generator | None,
+    ) -> dict[str, Tensor]:
+        pixels = warp(decode(sample["png"]), matrix, flip)
+        if generator is not None and self.degrade:
+            pixels = degraded(pixels, generator)
+        batch = {"pixels": to_tensor(pixels)}
+        if self.labels is not None:
+            points = self.labels[sample["__key__"]] @ matrix[:, :2].T + matrix[:, 2]
+            points = mirrored(points) if flip else points
+            batch["points_xy"] = torch.from_numpy(points).float()
+            maps = draw_maps([pixels], points[None], self.controls)
+            batch |= {name: torch.from_numpy(m[0]).permute(2, 0, 1) for name, m in maps.items()}
+        return batch
+
+
+def collate(samples: list[dict]) -> dict[str, Tensor]:
+    """Stacked tensors, without what webdataset notes beside them."""
+    return default_collate([{k: v for k, v in s.items() if k[0] != "_"} for s in samples])
+
+
+def read_labels(path: Path) -> dict[str, NDArray[np.float64]]:
+    """Key to (P, 2) float64, the points that this package uses, in pixels of the stored crop."""
+    with np.load(path) as labels:
+        return {key: labels[key][MESH_INDICES, :2].astype(np.float64) for key in labels.files}
+
+
+def no_jitter() -> NDArray[np.float64]:
+    """The (2, 3) matrix from a stored crop to its middle."""
+    return np.array([[1.0, 0, -MARGIN], [0, 1.0, -MARGIN]])
+
+
+def random_jitter(
+    generator: np.random.Generator, *, turn: float = 4.0, zoom: float = 0.05, shift_px: float = 3.0
+) -> NDArray[np.float64]:
+    """A (2, 3) matrix from a stored crop to one turned (degrees), zoomed and shifted a little."""
+    angle = np.deg2rad(generator.normal(0, turn))
+    scale = np.exp(generator.normal(0, zoom))
+    a = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    middle = np.full(2, MARGIN + (SIDE - 1) / 2)
+    target = np.full(2, (SIDE - 1) / 2) + generator.normal(0, shift_px, 2)
+    return np.column_stack([a, target - a @ middle])
+
+
+def warp(pixels: NDArray[np.uint8], matrix: NDArray[np.float64], flip: bool) -> NDArray[np.uint8]:
+    """(SIDE, SIDE, 3) uint8."""
+    out = cv2.warpAffine(
+        pixels, matrix, (SIDE, SIDE), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    return np.ascontiguousarray(out[:, ::-1]) if flip else out  # type: ignore[return-value]
+
+
+def degraded(pixels: NDArray[np.uint8], generator: np.random.Generator) -> NDArray[np.uint8]:
+    """The picture as a worse camera would have taken it: light, colour, blur, noise, a bar."""
+    x = pixels.astype(np.float32)
+    x = (x - 127) * generator.uniform(0.6, 1.25) + 127 + generator.uniform(-40, 40)
+    x *= generator.uniform(0.85, 1.15, 3)
+    if generator.random() < 0.15:
+        x[:] = x.mean(2, keepdims=True)
+    if generator.random() < 0.4:
+        x = cv2.GaussianBlur(x, (0, 0), generator.uniform(0.4, 2.5))
+    if generator.random() < 0.4:
+        x = x + generator.normal(0, generator.uniform(2, 14), x.shape)
+    if generator.random() < 0.2:
+        y0, x0 = generator.integers(0, SIDE - 24, 2)
+        x[y0 : y0 + generator.integers(8, 32), x0 : x0 + generator.integers(8, 48)] = (
+            generator.uniform(0, 255, 3)
+        )
+    return np.clip(x, 0, 255).astype(np.uint8)
+
+
+def to_tensor(pixels: NDArray[np.uint8]) -> Tensor:
+    """(H, W, 3) uint8 to (3, H, W) float in [-1, 1]."""
+    return torch.from_numpy(pixels.astype(np.float32) / 127.5 - 1).permute(2, 0, 1).contiguous()
+
+
+def mirrored(points_xy: NDArray) -> NDArray:
+    """Points of a mirrored crop, re-ordered so that each index keeps its meaning."""
+    return (points_xy * [-1, 1] + [SIDE - 1, 0])[MIRROR]

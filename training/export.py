@@ -1,0 +1,114 @@
+"""Checkpoints to the folders that ``from_pretrained`` reads: safetensors and configurations.
+
+    python -m training.export autoencoder runs/autoencoder/last.ckpt --crops runs/crops --output runs/mini/vae
+    python -m training.export landmarks runs/landmarks/last.ckpt --output runs/mini/landmarker
+    python -m training.export pipeline runs/denoiser/last.ckpt --config configs/training/denoiser.yaml \\
+        --parts runs/mini --output camouflage/mini/weights
+
+A checkpoint that was written with Lightning's weight averaging holds the averaged weights.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+import yaml
+from diffusers import DPMSolverMultistepScheduler
+from diffusers.models.controlnets.multicontrolnet import MultiControlNetModel
+
+from camouflage.annotators.landmarks import LandmarkNet
+from camouflage.mini.autoencoder import SmallAutoencoder
+from camouflage.pipelines.base import BasePipeline
+from training.autoencoder import AutoencoderModule
+from training.data import CropData
+from training.denoiser import DenoiserModule, Mixture
+from training.landmarks import LandmarkModule
+
+Checkpoint = Annotated[Path, typer.Argument(help="a Lightning checkpoint")]
+Output = Annotated[Path, typer.Option(help="the folder to write")]
+SHARD = "15MB"
+
+app = typer.Typer(add_completion=False, help=__doc__.splitlines()[0])
+
+
+@app.command()
+def autoencoder(
+    checkpoint: Checkpoint,
+    output: Output,
+    crops: Annotated[Path, typer.Option(help="shards on which latents are normalised")],
+) -> None:
+    """The autoencoder, with its latents brought to mean 0 and variance 1 in each channel."""
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    module = AutoencoderModule(state["hyper_parameters"]["latent_channels"])
+    module.load_state_dict(state["state_dict"], strict=False)
+    normalise(module.model, crops)
+    module.model.half().save_pretrained(output)
+
+
+@torch.no_grad()
+def normalise(model: SmallAutoencoder, crops: Path, batches: int = 60) -> None:
+    """Sets the model's mean and spread of latents from ``batches`` of training crops."""
+    model.latent_mean.zero_()
+    model.latent_std.fill_(1)
+    stream = iter(CropData(crops, workers=0, epoch_samples=16 * batches).train_dataloader())
+    latents = torch.cat([model.encode(b["pixels"]).latent_dist.mode() for b in stream])
+    model.latent_mean.copy_(latents.mean((0, 2, 3)).view(-1, 1, 1))
+    model.latent_std.copy_(latents.std((0, 2, 3)).view(-1, 1, 1))
+
+
+@app.command()
+def landmarks(checkpoint: Checkpoint, output: Output) -> None:
+    """The landmark network."""
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    module = LandmarkModule()
+    module.load_state_dict(state["state_dict"])
+    module.model.half().save_pretrained(output)
+
+
+@app.command()
+def pipeline(
+    checkpoint: Checkpoint,
+    output: Output,
+    config: Annotated[Path, typer.Option(help="the YAML that the checkpoint was trained with")],
+    parts: Annotated[Path, typer.Option(help="folder with vae/ and landmarker/")],
+) -> None:
+    """The whole pipeline, fp16, in files under 16 MB."""
+    settings = yaml.safe_load(config.read_text())["model"]["init_args"]
+    settings |= {"mixture": Mixture(**settings["mixture"]), "autoencoder": str(parts / "vae")}
+    settings["weights"] = None
+    module = DenoiserModule(**settings)
+    state = torch.load(checkpoint, map_location="cpu", weights_only=False)["state_dict"]
+    module.load_state_dict(state)
+    assemble(module, parts).to(torch.float16).save_pretrained(output, max_shard_size=SHARD)
+
+
+def assemble(module: DenoiserModule, parts: Path) -> BasePipeline:
+    """A pipeline of the module's networks with the autoencoder and landmark network of ``parts``."""
+    names = list(module.controls)
+    scheduler = DPMSolverMultistepScheduler(
+        beta_schedule=module.hparams["beta_schedule"],
+        prediction_type="v_prediction",
+        algorithm_type="dpmsolver++",
+        timestep_spacing="trailing",
+    )
+    return BasePipeline(
+        vae=SmallAutoencoder.from_pretrained(parts / "vae"),
+        unet=module.unet,
+        controlnet=MultiControlNetModel([module.controls[n] for n in names]),
+        scheduler=scheduler,
+        identity_controlnet=module.identity,
+        null_context=module.context,
+        landmarker=LandmarkNet.from_pretrained(parts / "landmarker"),
+        controls=names,
+        size_px=128,
+        default_strength=1.0,
+        default_steps=16,
+        default_anonymization_scale=1.25,
+    )
+
+
+if __name__ == "__main__":
+    app()
