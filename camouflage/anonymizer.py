@@ -171,6 +171,7 @@ class Anonymizer:
     ) -> Result:
         with clock("annotate"):
             subjects = self.subjects(picture, faces)
+            source = self.recogniser.embed(picture.pixels, faces)
         distances: list[list[float | None]] = [[] for _ in faces]
         redrawn: dict[int, NDArray[np.uint8]] = {}
         pending = list(range(len(faces)))
@@ -183,7 +184,17 @@ class Anonymizer:
                     picture.pixels, [subjects[i].patch(redrawn[i]) for i in paste_order(faces)]
                 )
             with clock("audit"):
-                verdict = self._audit(picture, faces, result, changed)
+                verdict = audit(
+                    picture.pixels,
+                    faces,
+                    result,
+                    recogniser=self.recogniser,
+                    detector=self.detector,
+                    source=source,
+                    changed=changed,
+                    threshold=self.recipe.threshold,
+                    trusted_model=self.trusted_model,
+                )
             for own, judged in zip(distances, verdict.faces, strict=True):
                 own.append(judged.distance)
             pending = [i for i, judged in enumerate(verdict.faces) if not judged.passed]
@@ -250,24 +261,6 @@ class Anonymizer:
             ).images
             faces += [np.asarray(image) for image in images]
         return faces
-
-    def _audit(
-        self,
-        picture: Picture,
-        faces: Sequence[Face],
-        result: NDArray[np.uint8],
-        changed: NDArray[np.bool_],
-    ) -> Verdict:
-        return audit(
-            picture.pixels,
-            faces,
-            result,
-            recogniser=self.recogniser,
-            detector=self.detector,
-            changed=changed,
-            threshold=self.recipe.threshold,
-            trusted_model=self.trusted_model,
-        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

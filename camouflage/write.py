@@ -46,8 +46,8 @@ def write_picture(
 def encode(pixels: np.ndarray, *, suffix: str, jpeg_quality: int = 95) -> bytes:
     """The bytes of a picture file without any metadata.
 
-    JPEG has full colour resolution (4:4:4). PNG, TIFF and BMP are lossless; WebP and AVIF use
-    ``jpeg_quality`` (1 to 100) on their own scales.
+    JPEG and AVIF have full colour resolution (4:4:4; WebP cannot). PNG, TIFF and BMP are lossless;
+    WebP and AVIF use ``jpeg_quality`` (1 to 100) on their own scales.
     """
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
         raise SettingError(f"expected pixels uint8 (H, W, 3), got {pixels.dtype} {pixels.shape}")
@@ -57,7 +57,7 @@ def encode(pixels: np.ndarray, *, suffix: str, jpeg_quality: int = 95) -> bytes:
     options: dict[str, dict[str, Any]] = {
         "JPEG": {"quality": jpeg_quality, "subsampling": "4:4:4"},
         "WEBP": {"quality": jpeg_quality},
-        "AVIF": {"quality": jpeg_quality},
+        "AVIF": {"quality": jpeg_quality, "subsampling": "4:4:4"},
         "TIFF": {"compression": "tiff_adobe_deflate"},
     }
     buffer = io.BytesIO()

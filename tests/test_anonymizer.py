@@ -1,4 +1,4 @@
-"""One picture through all stages: what passes, what does not, and that nothing original gets out."""
+"""One picture through all stages: what passes, what does not, and that no original gets out."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SIDE = 128
 class FakePipeline:
     """Redraws faces as ``paint`` says, and remembers what it was asked."""
 
-    def __init__(self, paint) -> None:  # noqa: ANN001
+    def __init__(self, paint) -> None:
         torch.manual_seed(0)
         self.paint, self.calls = paint, []
         self.landmarker = LandmarkNet().eval()
@@ -34,7 +34,7 @@ class FakePipeline:
             "default_weights": {"landmarks": 1.0, "lineart": 1.0, "colour": 1.0},
         }
 
-    def __call__(self, image: Sequence[NDArray[np.uint8]], **settings) -> SimpleNamespace:  # noqa: ANN003
+    def __call__(self, image: Sequence[NDArray[np.uint8]], **settings) -> SimpleNamespace:
         self.calls.append({"faces": len(image), **settings})
         return SimpleNamespace(images=[Image.fromarray(self.paint(i)) for i in image])
 
@@ -51,7 +51,7 @@ def raising(crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
     raise NonFiniteResult("the denoised latent has values that are not finite")
 
 
-def anonymizer(paint, **changes) -> Anonymizer:  # noqa: ANN001, ANN003
+def anonymizer(paint, **changes) -> Anonymizer:
     recipe = Recipe.load("mini").changed(changes)
     return Anonymizer(recipe, pipeline=FakePipeline(paint))  # type: ignore[arg-type]
 

@@ -21,8 +21,8 @@ from training.prepare import MARGIN, SIDE, decode
 
 class CropData(L.LightningDataModule):
     """Batches of aligned crops: ``pixels`` (B, 3, 128, 128) in [-1, 1], and with ``landmarks`` a
-    file of `training.label_landmarks`, ``points_xy`` (B, P, 2) in crop pixels and, for every name in
-    ``controls``, its control map (B, 3, 128, 128) uint8.
+    file of `training.label_landmarks`, ``points_xy`` (B, P, 2) in crop pixels and, for every name
+    in ``controls``, its control map (B, 3, 128, 128) uint8.
 
     ``epoch_samples`` is how many samples make an epoch (the shards are resampled for ever).
     """

@@ -1,4 +1,4 @@
-"""Learning the denoiser: UNet, positive ControlNets and identity ControlNet, together or in part."""
+"""Learning the denoiser: UNet, positive ControlNets, identity ControlNet, together or in part."""
 
 from __future__ import annotations
 
@@ -129,12 +129,18 @@ class DenoiserModule(L.LightningModule):
         return vae.encode(pixels).latent_dist.mode() * vae.config["scaling_factor"]
 
     def draw_rows(self, batch: int) -> dict[str, Tensor]:
-        """For each net, which rows (B,) bool it steers."""
-        dice = torch.rand(batch)
-        identity = dice < self.mixture.identity
-        steered = dice >= self.mixture.identity + self.mixture.nothing
-        rows = {n: steered & (torch.rand(batch) < p) for n, p in self.mixture.keep.items()}
-        return rows | {"identity": identity}
+        """For each net, which rows (B,) bool it steers: random rows, but always as many.
+
+        Batches of changing sizes would make a CPU compile its convolutions anew all the time.
+        """
+        order = torch.randperm(batch)
+        apart = round((self.mixture.identity + self.mixture.nothing) * batch)
+        alone, steered = order[: round(self.mixture.identity * batch)], order[apart:]
+        rows = {"identity": chosen(alone, batch)}
+        for name, share in self.mixture.keep.items():
+            mixed = steered[torch.randperm(len(steered))]
+            rows[name] = chosen(mixed[: round(share * len(steered))], batch)
+        return rows
 
     def loss(
         self,
@@ -175,9 +181,18 @@ class DenoiserModule(L.LightningModule):
     def configure_optimizers(self) -> dict:
         learning = [p for p in self.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(
-            learning, self.hparams["learning_rate"], betas=(0.9, 0.99), weight_decay=1e-2, fused=True
+            learning,
+            self.hparams["learning_rate"],
+            betas=(0.9, 0.99),
+            weight_decay=1e-2,
+            fused=True,
         )
         return warmup_stable_decay(optimizer, int(self.trainer.estimated_stepping_batches))
+
+
+def chosen(rows: Tensor, batch: int) -> Tensor:
+    """(B,) bool, True at ``rows``."""
+    return torch.zeros(batch, dtype=torch.bool).index_fill(0, rows, True)
 
 
 def add_rows(

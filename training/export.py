@@ -1,9 +1,10 @@
 """Checkpoints to the folders that ``from_pretrained`` reads: safetensors and configurations.
 
-    python -m training.export autoencoder runs/autoencoder/last.ckpt --crops runs/crops --output runs/mini/vae
+    python -m training.export autoencoder runs/autoencoder/last.ckpt \\
+        --crops runs/crops --output runs/mini/vae
     python -m training.export landmarks runs/landmarks/last.ckpt --output runs/mini/landmarker
-    python -m training.export pipeline runs/denoiser/last.ckpt --config configs/training/denoiser.yaml \\
-        --parts runs/mini --output camouflage/mini/weights
+    python -m training.export pipeline runs/denoiser/last.ckpt \\
+        --config configs/training/denoiser.yaml --parts runs/mini --output camouflage/mini/weights
 
 A checkpoint that was written with Lightning's weight averaging holds the averaged weights.
 """
@@ -86,7 +87,7 @@ def pipeline(
 
 
 def assemble(module: DenoiserModule, parts: Path) -> BasePipeline:
-    """A pipeline of the module's networks with the autoencoder and landmark network of ``parts``."""
+    """A pipeline of the module's networks, with autoencoder and landmark network of ``parts``."""
     names = list(module.controls)
     scheduler = DPMSolverMultistepScheduler(
         beta_schedule=module.hparams["beta_schedule"],

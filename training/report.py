@@ -80,7 +80,7 @@ def figures(pipe: BasePipeline, batches: list[dict[str, Tensor]]) -> dict[str, s
 
 
 def redraw(pipe: BasePipeline, pictures: list[np.ndarray], scale: float) -> np.ndarray:
-    """uint8 (B, side, side, 3) at ``anonymization_scale`` = ``scale`` with the pipeline's defaults."""
+    """uint8 (B, side, side, 3) at a_s = ``scale``, the rest being the pipeline's defaults."""
     points = predict_landmarks(pipe.landmarker, pictures)
     images = pipe(
         pictures,
@@ -110,8 +110,7 @@ def validation_losses(module: DenoiserModule, batches: list[dict[str, Tensor]]) 
     parts = [module.validation_losses(batch, index) for index, batch in enumerate(batches)]
     sizes = np.array([len(batch["pixels"]) for batch in batches])
     return {
-        case: float(np.average([float(p[case]) for p in parts], weights=sizes))
-        for case in parts[0]
+        case: float(np.average([float(p[case]) for p in parts], weights=sizes)) for case in parts[0]
     }
 
 

@@ -23,8 +23,13 @@ CHIP_PX = 150  # what the network takes
 # Where CenterFace's five points lie in chips that dlib cuts itself with its 5-point predictor:
 # the mean over 200 synthetic faces, made symmetric. Spread 3 px.
 CHIP_POINTS_XY = np.array([[47.8, 46.6], [102.2, 46.6], [75.0, 77.6], [52.2, 100.1], [97.8, 100.1]])
-MIN_EYE_DISTANCE_PX = 10.0
-"""Below this a face is too small to be judged by the recogniser."""
+MIN_EYE_DISTANCE_PX = 8.0
+"""Below this a face is too small to be judged by the recogniser.
+
+Measured on 79 x 3 photographs of LFW, shrunk: at 14 px of eye distance it accepts 99 % of the same
+people at 1 % of others, at 10 px 91 %, at 8 px 79 %, at 7 px 69 %; and 8 % of the same people are
+beyond 0.6 at 8 px.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)

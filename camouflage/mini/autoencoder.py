@@ -8,6 +8,7 @@ import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.utils import BaseOutput
+from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -83,12 +84,14 @@ class SmallAutoencoder(ModelMixin, ConfigMixin):
         self.register_buffer("latent_mean", torch.zeros(latent_channels, 1, 1))
         self.register_buffer("latent_std", torch.ones(latent_channels, 1, 1))
 
+    @apply_forward_hook
     def encode(self, pixels: Tensor, return_dict: bool = True) -> EncoderOutput:
         """Latents of ``pixels`` (B, 3, H, W) in [-1, 1], unscaled."""
         del return_dict
         latents = (self.encoder(pixels) - self.latent_mean) / self.latent_std
         return EncoderOutput(latent_dist=PointDistribution(latents))
 
+    @apply_forward_hook
     def decode(
         self, latents: Tensor, return_dict: bool = True, generator: torch.Generator | None = None
     ) -> DecoderOutput | tuple[Tensor]:

@@ -26,6 +26,7 @@ OVERVIEW_MARGIN_PX = 64  # black, so that a face that fills the picture is seen 
 TILE_PX = 320  # side of a closer look, in its own pixels
 TILE_MARGIN_PX = 32  # a tile sees this much of its neighbours: twice the smallest face it is for
 DOUBTFUL_SCORE = 0.08  # a weaker response is noise: textures without faces reach 0.1, rarely 0.2
+CERTAIN_SCORE = 0.65  # lying and upside-down faces score below it, with points that are wrong
 SMALL_FACE_PX = 20  # where one face is that small, its neighbours may be smaller
 
 
@@ -92,8 +93,8 @@ class FaceDetector:
     def detect(self, pixels: np.ndarray) -> tuple[Face, ...]:
         """The faces of a picture (uint8 ``(H, W, 3)``), best score first.
 
-        When no face is found, the picture is looked at again turned by a quarter, a half and three
-        quarters, before the answer is an empty tuple.
+        When no face is certain, the picture is looked at again turned by a quarter, a half and
+        three quarters.
         """
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
             raise SettingError(f"expected uint8 (H, W, 3), got {pixels.dtype} {pixels.shape}")
@@ -101,7 +102,7 @@ class FaceDetector:
         main = _divided(pixels, divisor)
         overviews = [self._overview(main, divisor, side_px=side) for side in OVERVIEW_SIDES_PX]
         found = _merged([*overviews, *self._closer_and_closer(pixels, main)])
-        if self.look == "everywhere" or not (found.scores >= self.score).any():
+        if self.look == "everywhere" or not (found.scores >= CERTAIN_SCORE).any():
             found = _merged([found, *self._turned(main, divisor)])
         return _faces(found.only(found.scores >= self.score), size_hw=pixels.shape[:2])
 

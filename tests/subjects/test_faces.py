@@ -9,7 +9,7 @@ from skimage.data import astronaut, coffee
 
 from camouflage.errors import SettingError
 from camouflage.subjects.centerface import Found, iou, without_doubles
-from camouflage.subjects.faces import Face, FaceDetector
+from camouflage.subjects.faces import Face, FaceDetector, _merged
 
 ASTRONAUT = astronaut()
 FACE_XYXY = np.array([181, 58, 270, 178], np.float64)
@@ -67,15 +67,45 @@ def test_a_face_that_fills_the_picture(detector: FaceDetector) -> None:
 
 
 @pytest.mark.parametrize("quarters", [1, 2, 3])
-def test_a_turned_face(detector: FaceDetector, quarters: int) -> None:
-    turned = np.ascontiguousarray(np.rot90(ASTRONAUT, quarters))
-    centre = np.zeros((512, 512))
-    centre[58:178, 181:270] = 1
-    where = np.rot90(centre, quarters)
-    faces = detector.detect(turned)
-    assert faces
-    x0, y0, x1, y1 = faces[0].box_xyxy
-    assert where[y0:y1, x0:x1].sum() > 0.5 * centre.sum()
+@pytest.mark.parametrize("side_px", [96, 512])
+def test_a_turned_face(detector: FaceDetector, quarters: int, side_px: int) -> None:
+    """Also its points: the person's right eye is the first one however the face is turned."""
+    upright = cv2.resize(ASTRONAUT, (side_px, side_px), interpolation=cv2.INTER_AREA)
+    face = detector.detect(np.ascontiguousarray(np.rot90(upright, quarters)))[0]
+    assert face.score > 0.6
+    eye = EYES_XY[0] * side_px / 512
+    for _ in range(quarters):
+        eye = np.array([eye[1], side_px - eye[0]])
+    assert np.abs(face.points_xy[0] - eye).max() < 0.02 * side_px
+    x0, y0, x1, y1 = face.box_xyxy
+    assert x0 < eye[0] < x1
+    assert y0 < eye[1] < y1
+
+
+def test_a_face_larger_than_the_picture(detector: FaceDetector) -> None:
+    """Eyes, nose and mouth only."""
+    close_up = cv2.resize(ASTRONAUT[92:150, 198:252], None, fx=10, fy=10)
+    faces = detector.detect(close_up)
+    assert len(faces) == 1
+    assert faces[0].score > 0.6
+    assert faces[0].size_px > 500
+
+
+def test_eyes_and_mouths_are_no_faces_of_their_own() -> None:
+    """What lies inside a better detection goes; what only touches it, or is better, stays."""
+    boxes = np.array(
+        [
+            [0, 0, 100, 100],
+            [10, 10, 50, 50],
+            [90, 90, 130, 130],
+            [200, 0, 300, 100],
+            [210, 10, 240, 40],
+        ],
+        np.float64,
+    )
+    scores = np.array([0.9, 0.6, 0.4, 0.35, 0.8])
+    merged = _merged([Found(boxes_xyxy=boxes, points_xy=np.zeros((5, 5, 2)), scores=scores)])
+    assert sorted(merged.scores.tolist()) == [0.35, 0.4, 0.8, 0.9]
 
 
 def test_boxes_are_clipped_to_the_picture(detector: FaceDetector) -> None:

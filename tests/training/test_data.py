@@ -1,0 +1,102 @@
+"""Jitter, mirroring and batches."""
+
+import numpy as np
+import pytest
+import torch
+
+from camouflage.annotators.landmarks import MESH_INDICES, MIRROR
+from training.data import CropData, degraded, mirrored, no_jitter, random_jitter, to_tensor, warp
+from training.prepare import MARGIN, SIDE, held_out, read_shards
+
+STORED = SIDE + 2 * MARGIN
+
+
+def test_without_jitter_the_middle_is_cut():
+    picture = np.random.default_rng(0).integers(0, 256, (STORED, STORED, 3), dtype=np.uint8)
+    middle = picture[MARGIN:-MARGIN, MARGIN:-MARGIN]
+    assert np.array_equal(warp(picture, no_jitter(), False), middle)
+    assert np.array_equal(warp(picture, no_jitter(), True), middle[:, ::-1])
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_points_move_with_their_pixels(flip):
+    """A dot at a landmark is at the moved landmark."""
+    for seed in range(5):
+        matrix = random_jitter(np.random.default_rng(seed))
+        points = np.full((len(MESH_INDICES), 2), 80.0) + np.arange(len(MESH_INDICES))[:, None] / 9
+        row = 20
+        x, y = np.round(points[row]).astype(int)
+        picture = np.zeros((STORED, STORED, 3), np.uint8)
+        picture[y - 1 : y + 2, x - 1 : x + 2] = 255
+        moved = points @ matrix[:, :2].T + matrix[:, 2]
+        if flip:
+            moved, row = mirrored(moved), int(np.flatnonzero(MIRROR == 20)[0])
+        weights = warp(picture, matrix, flip)[..., 0].astype(float)
+        seen = np.array([(np.indices((SIDE, SIDE))[i] * weights).sum() for i in (1, 0)])
+        assert np.allclose(seen / weights.sum(), moved[row], atol=0.7)  # rounding of the dot
+
+
+def test_pixels_become_numbers_around_zero():
+    levels = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, 2)
+    tensor = to_tensor(levels)
+    assert tensor.shape == (3, 16, 16)
+    assert (tensor.min(), tensor.max()) == (-1, 1)
+
+
+def test_a_worse_camera_leaves_the_original_alone():
+    picture = np.full((SIDE, SIDE, 3), 100, np.uint8)
+    picture.flags.writeable = False
+    results = [degraded(picture, np.random.default_rng(s)) for s in range(20)]
+    assert all(r.dtype == np.uint8 and r.shape == picture.shape for r in results)
+    assert sum(np.array_equal(r, picture) for r in results) == 0
+
+
+def test_a_batch_has_what_it_says(workplace):
+    crops = workplace / "runs" / "crops"
+    data = CropData(
+        crops,
+        batch_size=4,
+        epoch_samples=8,
+        workers=0,
+        landmarks=crops / "landmarks.npz",
+        controls=["landmarks", "colour"],
+    )
+    batches = list(data.train_dataloader())
+    assert len(batches) == 2
+    assert set(batches[0]) == {"pixels", "points_xy", "landmarks", "colour"}
+    assert batches[0]["pixels"].shape == (4, 3, SIDE, SIDE)
+    assert batches[0]["points_xy"].shape == (4, len(MESH_INDICES), 2)
+    assert batches[0]["colour"].dtype == torch.uint8
+    heldout = torch.cat([b["pixels"] for b in data.val_dataloader()])
+    assert len(heldout) == 4
+    again = torch.cat([b["pixels"] for b in data.val_dataloader()])
+    assert torch.equal(heldout, again), "the held-out crops are not jittered"
+
+
+def test_crops_without_labels_are_left_out(workplace, tmp_path):
+    crops = workplace / "runs" / "crops"
+    with np.load(crops / "landmarks.npz") as labels:
+        np.savez(tmp_path / "some.npz", **{k: labels[k] for k in ("face-8", "face-9")})
+    data = CropData(crops, workers=0, landmarks=tmp_path / "some.npz")
+    assert sum(len(b["pixels"]) for b in data.val_dataloader()) == 2
+
+
+def test_maps_need_landmarks(workplace):
+    with pytest.raises(ValueError, match="landmarks"):
+        CropData(workplace / "runs" / "crops", controls=["colour"])
+
+
+def test_shards_give_back_what_was_written(workplace):
+    read = dict(read_shards(workplace / "runs" / "crops", "heldout"))
+    assert sorted(read) == ["face-10", "face-11", "face-8", "face-9"]
+    assert all(pixels.shape == (STORED, STORED, 3) for pixels in read.values())
+
+
+def test_one_face_is_on_one_side_of_the_split():
+    groups = np.repeat(np.arange(100), [1, 2, 3, 30] * 25)
+    held = held_out(groups, seed=0)
+    for group in range(100):
+        assert len(set(held[groups == group])) == 1
+    assert 0.05 <= held.mean() < 0.06
+    assert np.array_equal(held, held_out(groups, seed=0))
+    assert not np.array_equal(held, held_out(groups, seed=1))
