@@ -62,7 +62,8 @@ class CropData(L.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader:
         shards = sorted(str(p) for p in self.folder.glob("heldout-*.tar"))
-        stream = wds.WebDataset(shards, shardshuffle=False, empty_check=False)
+        # No splitter: each of several processes sees all held-out crops.
+        stream = wds.WebDataset(shards, shardshuffle=False, empty_check=False, nodesplitter=None)
         return DataLoader(
             stream.select(self._labelled).map(self._heldout_sample),  # type: ignore[arg-type]
             batch_size=self.batch_size,

@@ -31,7 +31,7 @@ def shortened(name: str, steps: int) -> dict:
     trainer |= {"limit_val_batches": 1, "num_sanity_val_steps": 0}
     for callback in trainer["callbacks"]:
         if callback["class_path"].endswith("ModelCheckpoint"):
-            callback["init_args"] |= {"every_n_train_steps": 1}
+            callback["init_args"] |= {"every_n_train_steps": steps, "save_last": "link"}
     return config
 
 

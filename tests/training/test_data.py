@@ -81,6 +81,14 @@ def test_crops_without_labels_are_left_out(workplace, tmp_path):
     assert sum(len(b["pixels"]) for b in data.val_dataloader()) == 2
 
 
+def test_each_of_two_processes_has_all_held_out_crops_and_its_own_training(workplace, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    data = CropData(workplace / "runs" / "crops", batch_size=2, epoch_samples=4, workers=0)
+    assert sum(len(b["pixels"]) for b in data.val_dataloader()) == 4
+    assert sum(len(b["pixels"]) for b in data.train_dataloader()) == 4
+
+
 def test_maps_need_landmarks(workplace):
     with pytest.raises(ValueError, match="landmarks"):
         CropData(workplace / "runs" / "crops", controls=["colour"])
