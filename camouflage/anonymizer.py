@@ -242,9 +242,13 @@ class Anonymizer:
     def redraw(
         self, subjects: Sequence[Subject], key: str, attempt: int = 0
     ) -> list[NDArray[np.uint8]]:
-        """A new face for each subject, (side, side, 3) uint8; later attempts push further away."""
+        """A new face for each subject, (side, side, 3) uint8.
+
+        The second attempt has other noise, each one after it pushes further away as well.
+        """
         from camouflage.denoise.seeds import generator_for
 
+        push = max(attempt - 1, 0)
         faces: list[NDArray[np.uint8]] = []
         for start in range(0, len(subjects), self.recipe.face_batch):
             batch = subjects[start : start + self.recipe.face_batch]
@@ -252,8 +256,8 @@ class Anonymizer:
                 [s.pixels for s in batch],
                 control_images={n: [s.maps[n] for s in batch] for n in batch[0].maps},
                 control_weights=self.control_weights,
-                anonymization_scale=self.recipe.anonymization_scale + 0.25 * attempt,
-                strength=min(self.recipe.strength + 0.05 * attempt, 1.0),
+                anonymization_scale=self.recipe.anonymization_scale + 0.25 * push,
+                strength=min(self.recipe.strength + 0.05 * push, 1.0),
                 num_inference_steps=self.recipe.steps,
                 identity=self.recipe.identity,
                 generator=[generator_for(key, s.name, attempt) for s in batch],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 import lightning as L
 import torch
 from torch import Tensor
@@ -30,8 +32,8 @@ class LandmarkModule(L.LightningModule):
 
     def on_fit_start(self) -> None:
         if self.trainer.ckpt_path is None:
-            batches = iter(self.trainer.datamodule.train_dataloader())  # type: ignore[attr-defined]
-            points = torch.cat([next(batches)["points_xy"] for _ in range(12)])
+            loader = self.trainer.datamodule.train_dataloader()  # type: ignore[attr-defined]
+            points = torch.cat([batch["points_xy"] for batch in islice(loader, 12)])
             self.model.mean_xy.copy_(self._fractions(points, 128).mean(0))
 
     def _fractions(self, points_xy: Tensor, side: int) -> Tensor:

@@ -46,29 +46,59 @@ def compose(
     """A new picture (H, W, 3) uint8 with ``patches`` pasted in order, and where it was changed.
 
     Each patch is matched to the light around its region and blended over a soft edge that lies
-    outside it, so that inside a region nothing of ``pixels`` shows through. Bytes where the mask
-    (H, W) is False equal those of ``pixels``, which itself is not changed.
+    outside it, so that inside a region nothing of ``pixels`` shows through; the light is not read
+    where another patch lies, nor beyond the border. Bytes where the mask (H, W) is False equal
+    those of ``pixels``, which itself is not changed.
     """
     result = pixels.copy()
-    changed = np.zeros(pixels.shape[:2], dtype=bool)
-    for patch in patches:
+    places = [_Place.of(patch, pixels.shape[:2]) for patch in patches]
+    painted = np.zeros(pixels.shape[:2], dtype=np.uint16)  # how many patches lie on a pixel
+    for place in places:
+        painted[place.rows, place.columns] += place.opacity > 0
+    for patch, place in zip(patches, places, strict=True):
+        if place.opacity.size == 0:
+            continue
         matched = match_surroundings(
             patch.pixels,
             patch.crop.cut(pixels),
             patch.region,
-            visible=patch.crop.inside(pixels.shape[:2]),
+            visible=patch.crop.inside(pixels.shape[:2]) & ~_under_others(patch, place, painted),
         )
-        weights = _opacity(patch)
-        rows, columns = _reach(patch.crop, pixels.shape[:2])
+        here = result[place.rows, place.columns]
+        colour = _to_picture(patch.crop, matched, place)
+        mixed = cv2.blendLinear(colour, here, place.opacity, 1 - place.opacity)
+        np.copyto(here, mixed, where=(place.opacity > 0)[..., None])
+    return result, painted > 0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Place:
+    """The part of a picture that a patch touches, and its opacity there, (h, w) in [0, 1]."""
+
+    rows: slice
+    columns: slice
+    opacity: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, patch: Patch, size_hw: tuple[int, int]) -> _Place:
+        rows, columns = _reach(patch.crop, size_hw)
         if rows.start >= rows.stop or columns.start >= columns.stop:
-            continue
-        colour, opacity = _to_picture(patch.crop, matched, weights, rows, columns)
-        here = result[rows, columns]
-        mixed = np.round(opacity * colour + (1 - opacity) * here).astype(np.uint8)
-        touched = opacity[..., 0] > 0
-        here[touched] = mixed[touched]
-        changed[rows, columns] |= touched
-    return result, changed
+            return cls(rows=slice(0), columns=slice(0), opacity=np.zeros((0, 0), np.float32))
+        size_wh = (columns.stop - columns.start, rows.stop - rows.start)
+        crop, weights = _averaged(patch.crop, _opacity(patch))
+        matrix = crop.inverse - np.array([[0, 0, columns.start], [0, 0, rows.start]])
+        opacity = cv2.warpAffine(weights, matrix, size_wh, flags=cv2.INTER_LINEAR)
+        return cls(rows=rows, columns=columns, opacity=np.clip(opacity, 0, 1))
+
+
+def _under_others(patch: Patch, place: _Place, painted: NDArray[np.uint16]) -> NDArray[np.bool_]:
+    """(side, side) bool, True where the crop shows a place that other patches touch too."""
+    here = painted[place.rows, place.columns]
+    others = (here > (place.opacity > 0)).astype(np.uint8)
+    matrix = patch.crop.matrix.copy()
+    matrix[:, 2] += matrix[:, :2] @ [place.columns.start, place.rows.start]
+    side = patch.crop.side
+    return cv2.warpAffine(others, matrix, (side, side), flags=cv2.INTER_LINEAR) > 0
 
 
 def _opacity(patch: Patch) -> NDArray[np.float32]:
@@ -88,27 +118,22 @@ def _reach(crop: AlignedCrop, size_hw: tuple[int, int]) -> tuple[slice, slice]:
     return slice(int(low[1]), int(high[1])), slice(int(low[0]), int(high[0]))
 
 
-def _to_picture(
-    crop: AlignedCrop,
-    pixels: NDArray[np.uint8],
-    weights: NDArray[np.float32],
-    rows: slice,
-    columns: slice,
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Colour (h, w, 3) and opacity (h, w, 1) float32 of the crop in a part of the picture."""
-    if crop.scale > 1:  # the picture is coarser: average first, or it aliases
-        side = max(round(crop.side / crop.scale), 1)
-        crop = crop.resized(side)
-        pixels = cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA)  # type: ignore
-        weights = cv2.resize(weights, (side, side), interpolation=cv2.INTER_AREA)  # type: ignore
-    matrix = crop.inverse - np.array([[0, 0, columns.start], [0, 0, rows.start]])
-    size_wh = (columns.stop - columns.start, rows.stop - rows.start)
-    colour = cv2.warpAffine(
-        pixels.astype(np.float32),
-        matrix,
-        size_wh,
+def _to_picture(crop: AlignedCrop, pixels: NDArray[np.uint8], place: _Place) -> NDArray[np.uint8]:
+    """``pixels`` of the crop as they lie in a part of the picture, (h, w, 3)."""
+    crop, pixels = _averaged(crop, pixels)
+    columns, rows = place.columns, place.rows
+    return cv2.warpAffine(  # type: ignore[return-value]
+        pixels,
+        crop.inverse - np.array([[0, 0, columns.start], [0, 0, rows.start]]),
+        (columns.stop - columns.start, rows.stop - rows.start),
         flags=cv2.INTER_CUBIC,
         borderMode=cv2.BORDER_REPLICATE,
     )
-    opacity = cv2.warpAffine(weights, matrix, size_wh, flags=cv2.INTER_LINEAR)[..., None]
-    return np.clip(colour, 0, 255), opacity  # type: ignore[return-value]
+
+
+def _averaged(crop: AlignedCrop, values: NDArray) -> tuple[AlignedCrop, NDArray]:
+    """A crop that is finer than its picture at the picture's size: sampled alone, it aliases."""
+    if crop.scale <= 1:
+        return crop, values
+    side = max(round(crop.side / crop.scale), 1)
+    return crop.resized(side), cv2.resize(values, (side, side), interpolation=cv2.INTER_AREA)

@@ -146,7 +146,17 @@ def test_cut_and_pasted_again_the_picture_stays(scale, degrees):
     assert np.abs(result.astype(int) - picture).max() <= 3  # three roundings
 
 
-def test_the_last_patch_is_on_top():
+def test_a_small_face_is_averaged_not_sampled(monkeypatch):
+    monkeypatch.setattr("camouflage.compose.paste.match_surroundings", unmatched)
+    checkers = np.repeat((np.indices((SIDE, SIDE)).sum(0) % 2 * 255)[..., None], 3, 2)
+    crop = crop_at(60, 60, scale=5.3, degrees=7)
+    drawn = Patch(crop=crop, pixels=checkers.astype(np.uint8), region=disc())
+    result, _ = compose(np.full((120, 120, 3), 127, np.uint8), [drawn])
+    assert np.abs(result[covered(crop, disc(), (120, 120))].astype(int) - 127).max() < 20
+
+
+def test_the_last_patch_is_on_top(monkeypatch):
+    monkeypatch.setattr("camouflage.compose.paste.match_surroundings", unmatched)
     picture = np.full((200, 300, 3), 128, np.uint8)
     red, blue = (250, 0, 0), (0, 0, 250)
     under, over = crop_at(120, 100, scale=1.0), crop_at(150, 100, scale=1.0)
@@ -157,6 +167,21 @@ def test_the_last_patch_is_on_top():
     assert np.array_equal(first[both], alone[both])
     second, _ = compose(picture, [patch(over, blue), patch(under, red)])
     assert not np.array_equal(second[both], alone[both])
+
+
+@pytest.mark.parametrize("apart", [60, 75, 90])
+def test_nothing_shows_through_where_two_faces_meet(apart):
+    """Neither in the soft edge of one over the other, nor in the light that it is matched to."""
+    size_hw = (200, 300)
+    crops = [crop_at(100, 100, scale=1.0), crop_at(100 + apart, 105, scale=1.1, degrees=10)]
+    hidden = np.zeros(size_hw, bool)
+    for crop in crops:
+        hidden |= eroded(covered(crop, disc(), size_hw), 2)
+    ours = np.full((*size_hw, 3), 128, np.uint8)
+    other = ours.copy()
+    ours[hidden], other[hidden] = 0, 255
+    patches = [patch(crop) for crop in crops]
+    assert np.array_equal(compose(ours, patches)[0], compose(other, patches)[0])
 
 
 def test_faces_far_apart_do_not_know_of_each_other():

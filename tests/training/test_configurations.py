@@ -117,9 +117,10 @@ def test_a_checkpoint_of_the_denoiser_holds_averaged_weights(trained, monkeypatc
     checkpoint = last("denoiser")
     averaged, current = checkpoint["state_dict"], checkpoint["current_model_state"]
     assert averaged.keys() == current.keys()
-    # A zero convolution starts at 0: after two steps its average is 0.001 of what it is now.
-    zero = next(k for k in averaged if k == "controls.landmarks.controlnet_mid_block.weight")
-    assert 0 < averaged[zero].abs().max() < 0.1 * current[zero].abs().max()
+    # A zero convolution starts at 0; the average starts with the first step and is slow (0.999),
+    # the warm-up makes the second step twice as large: 1/3 of the way, and 1 if not averaged.
+    zero = "controls.landmarks.controlnet_mid_block.weight"
+    assert 0 < averaged[zero].abs().max() < 0.5 * current[zero].abs().max()
     assert not any("frozen" in key or "vae" in key for key in averaged)
 
 
