@@ -217,8 +217,11 @@ def _run(
 
 
 def _anonymizer(settings: Recipe) -> Anonymizer:
+    from diffusers.utils.logging import disable_progress_bar
+
     from camouflage.anonymizer import Anonymizer
 
+    disable_progress_bar()  # of loading: the pictures have one of their own
     return Anonymizer.from_recipe(settings)
 
 

@@ -42,7 +42,7 @@ class AutoencoderModule(L.LightningModule):
         self.model = (
             SmallAutoencoder(latent_channels)
             if weights is None
-            else SmallAutoencoder.from_pretrained(weights, torch_dtype=torch.float32)
+            else SmallAutoencoder.from_pretrained(weights, dtype=torch.float32)
         )
         self.model = self.model.train().to(memory_format=torch.channels_last)
 

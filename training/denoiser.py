@@ -83,7 +83,7 @@ class DenoiserModule(L.LightningModule):
         """Starts from the parts of the exported pipeline in ``folder``."""
         from camouflage.pipelines.base import BasePipeline
 
-        pipe = BasePipeline.from_pretrained(str(folder), torch_dtype=torch.float32)
+        pipe = BasePipeline.from_pretrained(str(folder), dtype=torch.float32)
         self.unet.load_state_dict(pipe.unet.state_dict())
         self.context.load_state_dict(pipe.null_context.state_dict())
         self.identity.load_state_dict(pipe.identity_controlnet.state_dict())
@@ -213,5 +213,5 @@ def load_autoencoder(folder: str) -> nn.Module:
     """A frozen autoencoder: ours, or any ``AutoencoderKL``."""
     config = SmallAutoencoder.load_config(folder)
     kind = AutoencoderKL if config["_class_name"] == "AutoencoderKL" else SmallAutoencoder
-    model = kind.from_pretrained(folder, torch_dtype=torch.float32)
+    model = kind.from_pretrained(folder, dtype=torch.float32)
     return model.eval().requires_grad_(False).to(memory_format=torch.channels_last)

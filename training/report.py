@@ -40,7 +40,7 @@ def main(
 ) -> None:
     """Figures and a contact sheet of the held-out faces."""
     output.mkdir(parents=True, exist_ok=True)
-    pipe = BasePipeline.from_pretrained(str(pipeline), torch_dtype=torch.float32)
+    pipe = BasePipeline.from_pretrained(str(pipeline), dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
     data = CropData(
         crops, 25, workers=0, landmarks=crops / "landmarks.npz", controls=pipe.config["controls"]
