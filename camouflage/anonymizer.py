@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -252,7 +252,7 @@ class Anonymizer:
         faces: list[NDArray[np.uint8]] = []
         for start in range(0, len(subjects), self.recipe.face_batch):
             batch = subjects[start : start + self.recipe.face_batch]
-            images = self.pipeline(
+            output: Any = self.pipeline(
                 [s.pixels for s in batch],
                 control_images={n: [s.maps[n] for s in batch] for n in batch[0].maps},
                 control_weights=self.control_weights,
@@ -262,8 +262,8 @@ class Anonymizer:
                 identity=self.recipe.identity,
                 generator=[generator_for(key, s.name, attempt) for s in batch],
                 output_type="pil",
-            ).images
-            faces += [np.asarray(image) for image in images]
+            )
+            faces += [np.asarray(image) for image in output.images]
         return faces
 
 

@@ -9,10 +9,11 @@ import cv2
 import lightning as L
 import numpy as np
 import torch
-import webdataset as wds
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
+from webdataset.compat import WebDataset
+from webdataset.shardlists import split_by_node
 
 from camouflage.annotators import draw_maps
 from camouflage.annotators.landmarks import MESH_INDICES, MIRROR
@@ -46,13 +47,13 @@ class CropData(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         shards = sorted(str(p) for p in self.folder.glob("train-*.tar"))
-        stream = wds.WebDataset(
-            shards, resampled=True, shardshuffle=False, nodesplitter=wds.split_by_node
+        stream = WebDataset(
+            shards, resampled=True, shardshuffle=False, nodesplitter=split_by_node
         ).shuffle(2000)
         stream = stream.select(self._labelled).map(self._train_sample)
         per_worker = self.epoch_samples // max(self.workers, 1)
         return DataLoader(
-            stream.with_epoch(per_worker),
+            stream.with_epoch(per_worker),  # type: ignore[attr-defined]  # typed too narrowly
             batch_size=self.batch_size,
             num_workers=self.workers,
             drop_last=True,
@@ -63,7 +64,7 @@ class CropData(L.LightningDataModule):
     def val_dataloader(self) -> DataLoader:
         shards = sorted(str(p) for p in self.folder.glob("heldout-*.tar"))
         # No splitter: each of several processes sees all held-out crops.
-        stream = wds.WebDataset(shards, shardshuffle=False, empty_check=False, nodesplitter=None)
+        stream = WebDataset(shards, shardshuffle=False, empty_check=False, nodesplitter=None)
         return DataLoader(
             stream.select(self._labelled).map(self._heldout_sample),  # type: ignore[arg-type]
             batch_size=self.batch_size,

@@ -87,8 +87,9 @@ class _Place:
         size_wh = (columns.stop - columns.start, rows.stop - rows.start)
         crop, weights = _averaged(patch.crop, _opacity(patch))
         matrix = crop.inverse - np.array([[0, 0, columns.start], [0, 0, rows.start]])
-        opacity = cv2.warpAffine(weights, matrix, size_wh, flags=cv2.INTER_LINEAR)
-        return cls(rows=rows, columns=columns, opacity=np.clip(opacity, 0, 1))
+        warped = cv2.warpAffine(weights, matrix, size_wh, flags=cv2.INTER_LINEAR)
+        opacity = np.clip(warped, 0, 1).astype(np.float32, copy=False)
+        return cls(rows=rows, columns=columns, opacity=opacity)
 
 
 def _under_others(patch: Patch, place: _Place, painted: NDArray[np.uint16]) -> NDArray[np.bool_]:

@@ -97,12 +97,15 @@ class SmallAutoencoder(ModelMixin, ConfigMixin):
     ) -> DecoderOutput | tuple[Tensor]:
         """Pixels (B, 3, H, W), about [-1, 1], of unscaled ``latents`` (B, C, h, w)."""
         del generator
-        pixels = self.decoder(latents * self.latent_std + self.latent_mean)
+        pixels = self._decoded(latents)
         return DecoderOutput(sample=pixels) if return_dict else (pixels,)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """The reconstruction of ``pixels``, same shape."""
-        return self.decode(self.encode(pixels).latent_dist.mode()).sample
+        return self._decoded(self.encode(pixels).latent_dist.mode())
+
+    def _decoded(self, latents: Tensor) -> Tensor:
+        return self.decoder(latents * self.latent_std + self.latent_mean)
 
 
 class ResidualBlock(nn.Module):
