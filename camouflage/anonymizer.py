@@ -257,6 +257,7 @@ class Anonymizer:
                 control_images={n: [s.maps[n] for s in batch] for n in batch[0].maps},
                 control_weights=self.control_weights,
                 anonymization_scale=self.recipe.anonymization_scale + 0.25 * push,
+                control_guidance=self.recipe.control_guidance,
                 strength=min(self.recipe.strength + 0.05 * push, 1.0),
                 num_inference_steps=self.recipe.steps,
                 identity=self.recipe.identity,

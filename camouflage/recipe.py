@@ -36,6 +36,8 @@ class Recipe(BaseModel):
     """What is redrawn."""
     anonymization_scale: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     """a_s: 0 gives the original back, 1 is the positive controls alone, above 1 pushes away."""
+    control_guidance: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    """c: how far the control maps are followed away from an unsteered face, 1 = no guidance."""
     strength: Annotated[float, Field(gt=0, le=1)]
     """How much of the noise schedule is run, 1 = from pure noise."""
     steps: Annotated[int, Field(ge=1, le=1000)]

@@ -16,6 +16,7 @@ from webdataset.compat import WebDataset
 from webdataset.shardlists import split_by_node
 
 from camouflage.annotators import draw_maps
+from camouflage.annotators.colour import COARSENESS
 from camouflage.annotators.landmarks import MESH_INDICES, MIRROR
 from training.prepare import MARGIN, SIDE, decode
 
@@ -25,6 +26,8 @@ class CropData(L.LightningDataModule):
     file of `training.label_landmarks`, ``points_xy`` (B, P, 2) in crop pixels and, for every name
     in ``controls``, its control map (B, 3, 128, 128) uint8.
 
+    ``coarseness`` is the range from which each training sample's colour map takes its own, evenly
+    in its logarithm: one model then serves every coarseness in it.
     ``epoch_samples`` is how many samples make an epoch (the shards are resampled for ever).
     """
 
@@ -37,8 +40,10 @@ class CropData(L.LightningDataModule):
         landmarks: Path | None = None,
         controls: Sequence[str] = (),
         degrade: bool = False,
+        coarseness: tuple[float, float] = (COARSENESS, COARSENESS),
     ) -> None:
         super().__init__()
+        self.coarseness = coarseness
         self.folder, self.batch_size, self.epoch_samples = Path(folder), batch_size, epoch_samples
         self.workers, self.degrade, self.controls = workers, degrade, tuple(controls)
         self.labels = None if landmarks is None else read_labels(landmarks)
@@ -97,9 +102,14 @@ class CropData(L.LightningDataModule):
             points = self.labels[sample["__key__"]] @ matrix[:, :2].T + matrix[:, 2]
             points = mirrored(points) if flip else points
             batch["points_xy"] = torch.from_numpy(points).float()
-            maps = draw_maps([pixels], points[None], self.controls)
+            coarseness = COARSENESS if generator is None else self._some_coarseness(generator)
+            maps = draw_maps([pixels], points[None], self.controls, coarseness=coarseness)
             batch |= {name: torch.from_numpy(m[0]).permute(2, 0, 1) for name, m in maps.items()}
         return batch
+
+    def _some_coarseness(self, generator: np.random.Generator) -> float:
+        low, high = np.log(self.coarseness)
+        return float(np.exp(generator.uniform(low, high)))
 
 
 def collate(samples: list[dict]) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from camouflage.annotators.colour import coarse_colour
+from camouflage.annotators.colour import COARSENESS, coarse_colour
 from camouflage.annotators.landmarks import draw_contours, face_region, predict_landmarks
 from camouflage.annotators.lineart import soft_edge, soft_lineart
 from camouflage.errors import SettingError
@@ -29,9 +29,11 @@ __all__ = [
 ]
 
 ANNOTATORS = {
-    "landmarks": lambda crop, points_xy, region: draw_contours(points_xy, crop.shape[0]),
-    "lineart": lambda crop, points_xy, region: soft_lineart(crop, region),
-    "colour": lambda crop, points_xy, region: coarse_colour(crop, region),
+    "landmarks": lambda crop, points_xy, region, _: draw_contours(points_xy, crop.shape[0]),
+    "lineart": lambda crop, points_xy, region, _: soft_lineart(crop, region),
+    "colour": lambda crop, points_xy, region, coarseness: coarse_colour(
+        crop, region, coarseness=coarseness
+    ),
 }
 """Maps of an aligned face, by the name of the control that reads them."""
 
@@ -52,9 +54,16 @@ def annotate(
 
 
 def draw_maps(
-    images: Sequence[NDArray[np.uint8]], points_xy: NDArray[np.float64], controls: Sequence[str]
+    images: Sequence[NDArray[np.uint8]],
+    points_xy: NDArray[np.float64],
+    controls: Sequence[str],
+    *,
+    coarseness: float = COARSENESS,
 ) -> dict[str, list[NDArray[np.uint8]]]:
-    """The maps of ``controls`` when the landmarks (N, P, 2) of the crops are known."""
+    """The maps of ``controls`` when the landmarks (N, P, 2) of the crops are known.
+
+    ``coarseness`` is that of the colour map.
+    """
     unknown = [name for name in controls if name not in ANNOTATORS]
     if unknown:
         raise SettingError(
@@ -64,7 +73,7 @@ def draw_maps(
     regions = [face_region(p, i.shape[0]) for i, p in zip(images, points_xy, strict=True)]
     return {
         name: [
-            ANNOTATORS[name](image, points, region)
+            ANNOTATORS[name](image, points, region, coarseness)
             for image, points, region in zip(images, points_xy, regions, strict=True)
         ]
         for name in controls

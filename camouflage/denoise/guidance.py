@@ -1,21 +1,25 @@
 """Anonymization guidance: one weighted sum over the rows of one UNet call.
 
-With a_s the anonymization scale and g the scale of the text::
+With a_s the anonymization scale, g the scale of the text and c that of the controls::
 
-    eps = a_s g eps(text) + a_s (1 - g) eps(no text) + (1 - a_s) eps(identity)
+    eps_positive = c (g eps(text) + (1 - g) eps(no text)) + (1 - c) eps(unsteered)
+    eps = a_s eps_positive + (1 - a_s) eps(identity)
 
-The first two rows carry the positive ControlNets, the third the identity ControlNet and the null
-text. The sum is linear and its weights add up to 1, so it holds for a noise, a velocity and a
-sample prediction alike. A row of weight 0 is never computed.
+The rows of the texts carry the positive ControlNets; the unsteered row has no net and the null
+text; that of the identity has the identity ControlNet and the null text. The sum is linear and its
+weights add up to 1, so it holds for a noise, a velocity and a sample prediction alike. A row of
+weight 0 is never computed.
 
 Source of the idea: Piano et al., CAMOUFLaGE, arXiv 2403.14790; the equation is our reconstruction.
+c is ours: classifier-free guidance (Ho and Salimans 2022, arXiv 2207.12598) with the control maps
+in the place of the class; at c = 1 it is absent.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from diffusers.models.controlnets.controlnet import ControlNetModel
@@ -50,10 +54,21 @@ Residuals = tuple[list[Tensor], Tensor]
 """What ControlNets add to the UNet: one tensor a level on the way down, one in the middle."""
 
 
-def row_weights(anonymization_scale: float, text_guidance: float) -> tuple[float, float, float]:
-    """(text, no text, identity): ``a_s g, a_s (1 - g), 1 - a_s``; they add up to 1."""
-    a_s, g = anonymization_scale, text_guidance
-    return a_s * g, a_s * (1 - g), 1 - a_s
+class RowWeights(NamedTuple):
+    """The weight of each row in the sum; they add up to 1."""
+
+    text: float
+    no_text: float
+    unsteered: float
+    identity: float
+
+
+def row_weights(
+    anonymization_scale: float, text_guidance: float = 1.0, control_guidance: float = 1.0
+) -> RowWeights:
+    """``a_s c g, a_s c (1 - g), a_s (1 - c), 1 - a_s``."""
+    a_s, g, c = anonymization_scale, text_guidance, control_guidance
+    return RowWeights(a_s * c * g, a_s * c * (1 - g), a_s * (1 - c), 1 - a_s)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias, get_args
 import numpy as np
 from PIL import Image, ImageOps
 
+from camouflage.denoise.guidance import RowWeights, row_weights
 from camouflage.errors import SettingError
 
 Picture: TypeAlias = "Image.Image | np.ndarray"
@@ -26,21 +27,29 @@ class Strengths:
     Attributes:
         anonymization_scale: a_s, any number >= 0.
         text_guidance: g, any number; 1 is no text guidance.
+        control_guidance: c, any number >= 0; 1 is no guidance by the controls.
         strength: the part of the way from noise that is gone, in (0, 1].
         steps: of the whole way, >= 1.
     """
 
     anonymization_scale: float
     text_guidance: float
+    control_guidance: float
     strength: float
     steps: int
 
     def __post_init__(self) -> None:
         _require(self.anonymization_scale >= 0, "anonymization_scale", "a number >= 0", self)
+        _require(self.control_guidance >= 0, "control_guidance", "a number >= 0", self)
         _require(0 < self.strength <= 1, "strength", "a number in (0, 1]", self)
         _require(self.steps == int(self.steps) >= 1, "steps", "a whole number >= 1", self)
-        for name in ("anonymization_scale", "text_guidance"):
+        for name in ("anonymization_scale", "text_guidance", "control_guidance"):
             _require(math.isfinite(getattr(self, name)), name, "a finite number", self)
+
+    @property
+    def weights(self) -> RowWeights:
+        """Of the rows of the UNet call."""
+        return row_weights(self.anonymization_scale, self.text_guidance, self.control_guidance)
 
 
 @dataclass(frozen=True, kw_only=True)

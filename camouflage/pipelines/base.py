@@ -27,7 +27,6 @@ from camouflage.denoise.guidance import (
     Guidance,
     Row,
     require_analytic,
-    row_weights,
 )
 from camouflage.denoise.loop import StepEnd, denoise, noised, schedule
 from camouflage.errors import SettingError, WeightsError
@@ -72,8 +71,8 @@ class BasePipeline(DiffusionPipeline):
         controls: the names of the N nets, in order; a name is also its annotator's.
         size_px: the side of the pictures the weights were trained on.
         default_weights: name to weight; a missing one is 1 (no paper gives them).
-        default_strength, default_steps, default_anonymization_scale: for a call that gives none
-            (no paper gives them; above 1 the identity is pushed away).
+        default_strength, default_steps, default_anonymization_scale, default_control_guidance: for
+            a call that gives none (no paper gives them; a scale above 1 pushes the identity away).
 
     Raises:
         WeightsError: nets and names differ in number, or there is no text encoder and no null
@@ -108,6 +107,7 @@ class BasePipeline(DiffusionPipeline):
         default_strength: float = 0.75,
         default_steps: int = 30,
         default_anonymization_scale: float = 1.25,
+        default_control_guidance: float = 1.0,
     ) -> None:
         super().__init__()
         _require_whole(controlnet, controls, text_encoder, tokenizer, null_context)
@@ -129,6 +129,7 @@ class BasePipeline(DiffusionPipeline):
             default_strength=default_strength,
             default_steps=default_steps,
             default_anonymization_scale=default_anonymization_scale,
+            default_control_guidance=default_control_guidance,
         )
 
     @classmethod
@@ -176,6 +177,7 @@ class BasePipeline(DiffusionPipeline):
         prompt: Texts = None,
         negative_prompt: Texts = None,
         text_guidance: float = 1.0,
+        control_guidance: float | None = None,
         anonymization_scale: float | None = None,
         strength: float | None = None,
         num_inference_steps: int | None = None,
@@ -204,6 +206,9 @@ class BasePipeline(DiffusionPipeline):
             prompt: a text, or one a picture; None is the null text.
             negative_prompt: the text of text guidance's other row; None is the null text.
             text_guidance: g in ``eps_positive = g eps(prompt) + (1 - g) eps(negative_prompt)``.
+            control_guidance: c >= 0: the positive prediction is followed c times as far from one
+                that no control and no text steers. 1 is off and costs nothing; above 1 the faces
+                are crisper and nearer to their maps.
             anonymization_scale: a_s, any number >= 0.
             strength: the part of the way from noise that is gone, in (0, 1]; 1 too starts from the
                 noised picture, at the noisiest step.
@@ -231,12 +236,14 @@ class BasePipeline(DiffusionPipeline):
         require_choice("output_type", output_type, OutputType)
         pictures = self._checked_pictures(image)
         generators = to_latents.generators_for(generator, len(pictures))
-        numbers = self._numbers(anonymization_scale, text_guidance, strength, num_inference_steps)
+        numbers = self._numbers(
+            anonymization_scale, text_guidance, control_guidance, strength, num_inference_steps
+        )
         uses = self._uses(control_weights, control_start, control_end)
         on_step_end = self._step_end(callback_on_step_end, callback_on_step_end_tensor_inputs)
         device = self._execution_device
         timesteps = schedule(self.scheduler, numbers.steps, numbers.strength, device)
-        w_identity = row_weights(numbers.anonymization_scale, text_guidance)[2]
+        w_identity = numbers.weights.identity
         self._require_identity(identity, w_identity)
 
         # 2. What is constant over the steps
@@ -244,6 +251,7 @@ class BasePipeline(DiffusionPipeline):
         maps = self._maps(pictures, control_images, list(uses) if rows else [])
         z_0 = to_latents.encode(self.vae, to_latents.pixels_from_pictures(pictures).to(device))
         branches = self._positive_branches(rows, uses, maps)
+        branches += self._unsteered_branches(numbers.weights.unsteered, len(pictures))
         if identity == "learned":
             branches += self._identity_branches(w_identity, z_0)
         predictor = Guidance(
@@ -297,12 +305,22 @@ class BasePipeline(DiffusionPipeline):
         return pictures
 
     def _numbers(
-        self, scale: float | None, guidance: float, strength: float | None, steps: int | None
+        self,
+        scale: float | None,
+        text_guidance: float,
+        control_guidance: float | None,
+        strength: float | None,
+        steps: int | None,
     ) -> Strengths:
         default = self.config
         return Strengths(
             anonymization_scale=default["default_anonymization_scale"] if scale is None else scale,
-            text_guidance=guidance,
+            text_guidance=text_guidance,
+            control_guidance=(
+                default["default_control_guidance"]
+                if control_guidance is None
+                else control_guidance
+            ),
             strength=default["default_strength"] if strength is None else strength,
             steps=default["default_steps"] if steps is None else steps,
         )
@@ -321,7 +339,7 @@ class BasePipeline(DiffusionPipeline):
     ) -> tuple[Row, ...]:
         """The rows of the text and of no text, without those of weight 0."""
         require_effect(numbers, prompt, negative)
-        weights = row_weights(numbers.anonymization_scale, numbers.text_guidance)[:2]
+        weights = numbers.weights.text, numbers.weights.no_text
         texts = [
             as_texts("prompt", prompt, pictures),
             as_texts("negative_prompt", negative, pictures),
@@ -365,6 +383,11 @@ class BasePipeline(DiffusionPipeline):
         nets = dict(zip(self.config["controls"], self.controlnet.nets, strict=True))
         controls = [self._control(nets[name], use, maps[name]) for name, use in uses.items()]
         return (Branch(rows=rows, controls=tuple(controls)),)
+
+    def _unsteered_branches(self, weight: float, pictures: int) -> tuple[Branch, ...]:
+        if weight == 0:
+            return ()
+        return (Branch(rows=(Row(weight=weight, context=self.null_text(pictures)),), controls=()),)
 
     def _control(
         self, net: ControlNetModel, use: ControlUse, maps: Sequence[np.ndarray]

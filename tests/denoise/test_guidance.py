@@ -73,17 +73,23 @@ class Answer:
 
 
 @pytest.mark.parametrize(
-    ("scale", "text", "expected"),
+    ("scale", "text", "control", "expected"),
     [
-        (0.0, 1.0, (0.0, 0.0, 1.0)),
-        (1.0, 1.0, (1.0, 0.0, 0.0)),
-        (1.25, 1.0, (1.25, 0.0, -0.25)),
-        (0.5, 3.0, (1.5, -1.0, 0.5)),
-        (2.0, 0.0, (0.0, 2.0, -1.0)),
+        (0.0, 1.0, 1.0, (0.0, 0.0, 0.0, 1.0)),
+        (0.0, 1.0, 2.0, (0.0, 0.0, 0.0, 1.0)),
+        (1.0, 1.0, 1.0, (1.0, 0.0, 0.0, 0.0)),
+        (1.25, 1.0, 1.0, (1.25, 0.0, 0.0, -0.25)),
+        (0.5, 3.0, 1.0, (1.5, -1.0, 0.0, 0.5)),
+        (2.0, 0.0, 1.0, (0.0, 2.0, 0.0, -1.0)),
+        (1.0, 1.0, 2.0, (2.0, 0.0, -1.0, 0.0)),
+        (1.5, 1.0, 0.0, (0.0, 0.0, 1.5, -0.5)),
+        (0.5, 3.0, 2.0, (3.0, -2.0, -0.5, 0.5)),
     ],
 )
-def test_weights_of_the_rows(scale, text, expected):
-    assert row_weights(scale, text) == expected
+def test_weights_of_the_rows(scale, text, control, expected):
+    weights = row_weights(scale, text, control)
+    assert weights == expected
+    assert sum(weights) == 1
 
 
 @pytest.mark.parametrize(("name", "kind"), cases())
@@ -122,7 +128,7 @@ def test_scale_moves_the_prediction_from_the_original(kind, scale):
     t = schedule(scheduler, 10, 0.6, "cpu")[0]
     z_t = noised(scheduler, z_0, noise, t)
     alpha, sigma = signal_and_noise(scheduler, t, 0)
-    w_text, _, w_identity = row_weights(scale, 1.0)
+    w_text, _, _, w_identity = row_weights(scale)
     row = Row(weight=w_text, context=random(1, 2, 8))
     guidance = Guidance(
         unet=Answer(analytic_identity(z_t, z_pos, alpha, sigma, kind)),

@@ -34,7 +34,9 @@ def plain_pixels(pictures):
 
 
 @torch.no_grad()
-def plain_run(pipe, pictures, maps, generators, *, scale, text, prompt, negative, steps, kept):
+def plain_run(
+    pipe, pictures, maps, generators, *, scale, text, control, prompt, negative, steps, kept
+):
     """The published equation, written out."""
     vae, unet = pipe.vae, pipe.unet
     scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config)
@@ -75,7 +77,9 @@ def plain_run(pipe, pictures, maps, generators, *, scale, text, prompt, negative
     for t in timesteps:
         z_t = scheduler.scale_model_input(z, t)
         with_text, without = with_controls(z_t, t, positive), with_controls(z_t, t, negative)
-        eps_positive = without + text * (with_text - without)
+        eps_steered = without + text * (with_text - without)
+        unsteered = unet(z_t, t, null).sample
+        eps_positive = unsteered + control * (eps_steered - unsteered)
         eps_identity = with_identity(z_t, t)
         eps = eps_identity + scale * (eps_positive - eps_identity)
         z = scheduler.step(eps, t, z, **extra).prev_sample
@@ -84,14 +88,22 @@ def plain_run(pipe, pictures, maps, generators, *, scale, text, prompt, negative
 
 @pytest.mark.parametrize("name", SCHEDULERS)
 @pytest.mark.parametrize(
-    ("scale", "text", "negative"), [(1.25, 1.0, None), (0.5, 1.0, None), (1.5, 3.0, "b")]
+    ("scale", "text", "control", "negative"),
+    [
+        (1.25, 1.0, 1.0, None),
+        (0.5, 1.0, 1.0, None),
+        (1.5, 3.0, 1.0, "b"),
+        (1.0, 1.0, 2.0, None),
+        (1.25, 3.0, 1.5, "b"),
+    ],
 )
 def test_equals_separate_calls_of_stock_nets(
-    pipe, pictures, maps, generators, name, scale, text, negative
+    pipe, pictures, maps, generators, name, scale, text, control, negative
 ):
     pipe.scheduler = SCHEDULERS[name]()
     fresh = [torch.Generator().manual_seed(one.initial_seed()) for one in generators]
-    settings = {"scale": scale, "text": text, "prompt": "a man", "steps": 5, "kept": 4}
+    settings = {"scale": scale, "text": text, "control": control, "prompt": "a man"}
+    settings |= {"steps": 5, "kept": 4}
     plain = plain_run(pipe, pictures, maps, fresh, negative=negative or "", **settings)
     ours = pipe(
         pictures,
@@ -99,6 +111,7 @@ def test_equals_separate_calls_of_stock_nets(
         control_weights=WEIGHTS,
         anonymization_scale=scale,
         text_guidance=text,
+        control_guidance=control,
         prompt="a man",
         negative_prompt=negative,
         strength=0.8,

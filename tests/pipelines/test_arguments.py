@@ -96,6 +96,8 @@ WRONG = {
     "negative scale": ({"anonymization_scale": -0.1}, "anonymization_scale"),
     "infinite scale": ({"anonymization_scale": float("inf")}, "anonymization_scale"),
     "scale nan": ({"anonymization_scale": float("nan")}, "anonymization_scale"),
+    "negative control guidance": ({"control_guidance": -1}, "control_guidance"),
+    "infinite control guidance": ({"control_guidance": float("inf")}, "control_guidance"),
     "strength 0": ({"strength": 0}, "strength"),
     "strength 2": ({"strength": 2}, "strength"),
     "no step left": ({"strength": 0.1}, "num_inference_steps"),

@@ -40,6 +40,25 @@ def test_all_rows_are_one_call_of_the_unet(pipe, redraw, calls):
     assert positive == [[2] * STEPS_RUN] * 3
 
 
+def test_control_guidance_is_one_more_row_without_any_net(pipe, redraw, calls):
+    positive = [calls(net) for net in pipe.controlnet.nets]
+    identity, unet = calls(pipe.identity_controlnet), calls(pipe.unet)
+    redraw(anonymization_scale=1, control_guidance=2.0)
+    assert (identity, unet) == ([], [4] * STEPS_RUN)
+    assert positive == [[2] * STEPS_RUN] * 3
+
+
+def test_control_guidance_1_computes_no_row_and_0_follows_no_map(redraw, calls, pipe):
+    unet = calls(pipe.unet)
+    assert torch.equal(
+        redraw(anonymization_scale=1), redraw(anonymization_scale=1, control_guidance=1)
+    )
+    assert unet == [2] * STEPS_RUN * 2
+    none = dict.fromkeys(pipe.config["controls"], 0)
+    free = redraw(anonymization_scale=1, control_weights=none, control_images={})
+    torch.testing.assert_close(redraw(anonymization_scale=1, control_guidance=0), free)
+
+
 def test_analytic_identity_computes_no_identity_row(pipe, redraw, calls):
     identity, unet = calls(pipe.identity_controlnet), calls(pipe.unet)
     redraw(anonymization_scale=1.25, identity="analytic")
