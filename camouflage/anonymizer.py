@@ -21,11 +21,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from camouflage.annotators import draw_maps, face_region, predict_landmarks
+from camouflage.attempts import FaceRecord, Work
 from camouflage.audit import Recogniser, Verdict, audit
-from camouflage.compose import Patch, compose
-from camouflage.errors import AuditRefused, NobodyFound, SettingError
+from camouflage.compose import Patch
+from camouflage.errors import AuditRefused, NobodyFound, OutOfMemory, SettingError
 from camouflage.picture import Picture
-from camouflage.recipe import Recipe
+from camouflage.recipe import Recipe, Rung
 from camouflage.subjects.crops import AlignedCrop, align
 from camouflage.subjects.faces import Face, FaceDetector
 
@@ -34,19 +35,6 @@ if TYPE_CHECKING:
 
 Source = str | Path | Image.Image | NDArray[np.uint8] | Picture
 State = Literal["passed", "copied", "nobody", "refused"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class FaceRecord:
-    """What happened to one face: its box, how it was treated, dlib's distance after each attempt.
-
-    None stands for an attempt in which the face could not be compared and was judged by its pixels.
-    """
-
-    box_xyxy: tuple[int, int, int, int]
-    score: float
-    method: Literal["redrawn"]
-    distances: tuple[float | None, ...]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -76,8 +64,8 @@ class Result:
         if self.state == "refused" or self._pixels is None:
             reasons = "; ".join(self.verdict.reasons) if self.verdict else "no verdict"
             raise AuditRefused(
-                f"the audit did not pass ({reasons}); try more attempts, a larger anonymization "
-                "scale or strength, or another seed"
+                f"the audit did not pass ({reasons}); try another seed, a larger anonymization "
+                "scale, more rungs on the ladder, or on_refusal='obfuscate'"
             )
         return self._pixels
 
@@ -170,48 +158,55 @@ class Anonymizer:
         self, picture: Picture, faces: Sequence[Face], key: str, clock: Clock
     ) -> Result:
         with clock("annotate"):
-            subjects = self.subjects(picture, faces)
-            source = self.recogniser.embed(picture.pixels, faces)
-        distances: list[list[float | None]] = [[] for _ in faces]
-        redrawn: dict[int, NDArray[np.uint8]] = {}
-        pending = list(range(len(faces)))
-        for attempt in range(self.recipe.attempts):
+            work = Work(
+                picture=picture,
+                faces=faces,
+                subjects=self.subjects(picture, faces),
+                source=self.recogniser.embed(picture.pixels, faces),
+            )
+        for attempt, rung in enumerate(self.recipe.ladder):
             with clock("redraw"):
-                chosen = [subjects[i] for i in pending]
-                redrawn |= dict(zip(pending, self.redraw(chosen, key, attempt), strict=True))
+                chosen = [work.subjects[i] for i in work.pending]
+                redrawn = self.redraw(chosen, key, attempt)
             with clock("compose"):
-                result, changed = compose(
-                    picture.pixels, [subjects[i].patch(redrawn[i]) for i in paste_order(faces)]
-                )
+                work.paint(redrawn)
             with clock("audit"):
-                verdict = audit(
-                    picture.pixels,
-                    faces,
-                    result,
-                    recogniser=self.recogniser,
-                    detector=self.detector,
-                    source=source,
-                    changed=changed,
-                    threshold=self.recipe.threshold,
-                    trusted_model=self.trusted_model,
-                )
-            for own, judged in zip(distances, verdict.faces, strict=True):
-                own.append(judged.distance)
-            pending = [i for i, judged in enumerate(verdict.faces) if not judged.passed]
-            if verdict.passed or not pending:
+                self._judge(work)
+            work.note("redrawn", *self._numbers(rung))
+            if not work.pending:  # passed, or what is wrong is not mended by another face
                 break
+        if work.pending and self.recipe.on_refusal == "obfuscate":
+            with clock("compose"):
+                work.cover(self.recipe.obfuscation)
+            with clock("audit"):
+                self._judge(work)
+            work.note(self.recipe.obfuscation, None, None)
+        return self._result(work, clock)
+
+    def _judge(self, work: Work) -> None:
+        work.judge(
+            audit(
+                work.picture.pixels,
+                work.faces,
+                work.pixels,
+                recogniser=self.recogniser,
+                detector=self.detector,
+                source=work.source,
+                changed=work.changed,
+                threshold=self.recipe.threshold,
+                trusted_model=self.trusted_model,
+            )
+        )
+
+    def _result(self, work: Work, clock: Clock) -> Result:
+        passed = work.verdict is not None and work.verdict.passed
         return Result(
-            state="passed" if verdict.passed else "refused",
-            faces=tuple(
-                FaceRecord(
-                    box_xyxy=face.box_xyxy, score=face.score, method="redrawn", distances=tuple(d)
-                )
-                for face, d in zip(faces, distances, strict=True)
-            ),
-            verdict=verdict,
+            state="passed" if passed else "refused",
+            faces=work.records(),
+            verdict=work.verdict,
             seconds=clock.seconds,
-            size_wh=picture.pixels.shape[1::-1],
-            _pixels=result if verdict.passed else None,
+            size_wh=work.picture.pixels.shape[1::-1],
+            _pixels=work.pixels if passed else None,
             _jpeg_quality=self.recipe.jpeg_quality,
         )
 
@@ -242,30 +237,55 @@ class Anonymizer:
     def redraw(
         self, subjects: Sequence[Subject], key: str, attempt: int = 0
     ) -> list[NDArray[np.uint8]]:
-        """A new face for each subject, (side, side, 3) uint8.
+        """A new face for each subject, (side, side, 3) uint8, with the numbers of a rung.
 
-        The second attempt has other noise, each one after it pushes further away as well.
+        ``attempt`` counts the rungs of the recipe's ladder from 0; each has other noise. Faces go
+        through the model in batches, which are halved where the memory does not suffice.
+
+        Raises `OutOfMemory` if one face alone is too much.
         """
+        faces: list[NDArray[np.uint8]] = []
+        size = self.recipe.face_batch
+        while len(faces) < len(subjects):
+            batch = subjects[len(faces) : len(faces) + size]
+            try:
+                faces += self._redraw_batch(batch, key, attempt)
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                if len(batch) == 1:
+                    raise OutOfMemory(
+                        "the model has no memory for one face; free some, or use a smaller model"
+                    ) from error
+                size = len(batch) // 2
+        return faces
+
+    def _redraw_batch(
+        self, batch: Sequence[Subject], key: str, attempt: int
+    ) -> list[NDArray[np.uint8]]:
         from camouflage.denoise.seeds import generator_for
 
-        push = max(attempt - 1, 0)
-        faces: list[NDArray[np.uint8]] = []
-        for start in range(0, len(subjects), self.recipe.face_batch):
-            batch = subjects[start : start + self.recipe.face_batch]
-            output: Any = self.pipeline(
-                [s.pixels for s in batch],
-                control_images={n: [s.maps[n] for s in batch] for n in batch[0].maps},
-                control_weights=self.control_weights,
-                anonymization_scale=self.recipe.anonymization_scale + 0.25 * push,
-                control_guidance=self.recipe.control_guidance,
-                strength=min(self.recipe.strength + 0.05 * push, 1.0),
-                num_inference_steps=self.recipe.steps,
-                identity=self.recipe.identity,
-                generator=[generator_for(key, s.name, attempt) for s in batch],
-                output_type="pil",
-            )
-            faces += [np.asarray(image) for image in output.images]
-        return faces
+        anonymization_scale, strength = self._numbers(self.recipe.ladder[attempt])
+        output: Any = self.pipeline(
+            [s.pixels for s in batch],
+            control_images={n: [s.maps[n] for s in batch] for n in batch[0].maps},
+            control_weights=self.control_weights,
+            control_guidance=self.recipe.control_guidance,
+            anonymization_scale=anonymization_scale,
+            strength=strength,
+            num_inference_steps=self.recipe.steps,
+            identity=self.recipe.identity,
+            generator=[generator_for(key, s.name, attempt) for s in batch],
+            output_type="pil",
+        )
+        return [np.asarray(image) for image in output.images]
+
+    def _numbers(self, rung: Rung) -> tuple[float, float]:
+        """Anonymization scale and strength of an attempt."""
+        return (
+            self.recipe.anonymization_scale + rung.anonymization_scale,
+            min(self.recipe.strength + rung.strength, 1.0),
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -283,6 +303,16 @@ class Subject:
         return Patch(crop=self.crop, pixels=redrawn, region=self.region)
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the memory was too small. torch's CPU says so by a plain RuntimeError."""
+    import torch
+
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return not isinstance(error, OutOfMemory)
+    text = str(error)
+    return "DefaultCPUAllocator" in text or "could not create a memory object" in text
+
+
 class Clock:
     """Seconds spent in each stage."""
 
@@ -297,8 +327,3 @@ class Clock:
         finally:
             spent = time.perf_counter() - start
             self.seconds[stage] = self.seconds.get(stage, 0.0) + spent
-
-
-def paste_order(faces: Sequence[Face]) -> list[int]:
-    """Largest first, so that a small face in front of a large one stays on top."""
-    return sorted(range(len(faces)), key=lambda i: -faces[i].size_px)

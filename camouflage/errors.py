@@ -10,6 +10,7 @@
     ├── WeightsError          weights that are missing, damaged or of another architecture
     ├── NobodyFound           no person in the picture, and the policy is to write nothing
     ├── NonFiniteResult       the model returned NaN or infinity
+    ├── OutOfMemory           one face alone does not fit into memory (also a MemoryError)
     ├── AuditRefused          the audit did not pass; the result stays locked
     └── OutputError           a result that cannot be written where it was asked for
 
@@ -56,6 +57,10 @@ class NobodyFound(CamouflageError):
 
 class NonFiniteResult(CamouflageError):
     """The model returned values that are not finite."""
+
+
+class OutOfMemory(CamouflageError, MemoryError):
+    """The model has no memory for a batch of one."""
 
 
 class AuditRefused(CamouflageError):

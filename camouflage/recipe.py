@@ -21,6 +21,16 @@ from camouflage.errors import SettingError
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
+class Rung(BaseModel):
+    """One attempt at a picture, always with new noise: what it adds to the recipe's own numbers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    anonymization_scale: Weight
+    strength: Annotated[float, Field(ge=0, le=1)]
+    """The sum stops at 1."""
+
+
 class Recipe(BaseModel):
     """The settings of a run. Equal recipes have equal :attr:`sha256`.
 
@@ -48,8 +58,12 @@ class Recipe(BaseModel):
     """Weight of each control by name, 0 = not computed; one that is not named keeps the model's."""
     threshold: Annotated[float, Field(gt=0, le=2)]
     """dlib distance (Euclidean) that original and result must exceed; unit vectors: at most 2."""
-    attempts: Annotated[int, Field(ge=1, le=100)]
-    """Attempts a picture, each with new noise, before it is refused."""
+    ladder: Annotated[tuple[Rung, ...], Field(strict=False, min_length=1, max_length=100)]
+    """The attempts in order; faces that passed keep their attempt, the others go on."""
+    on_refusal: Literal["refuse", "obfuscate"]
+    """A face fails every attempt: write nothing, or cover that face as `obfuscation` says."""
+    obfuscation: Literal["solid", "pixelate", "blur"]
+    """How a face is covered: black, a mosaic of 8 x 8, or a blur of 0.15 of its side."""
     on_nobody: Literal["refuse", "copy"]
     """No person found: write nothing, or a clean copy without metadata."""
     detection_score: Annotated[float, Field(ge=0.1, le=1)]
@@ -83,12 +97,12 @@ class Recipe(BaseModel):
 
     def dump(self) -> str:
         """The recipe as YAML that :meth:`parse` takes back."""
-        return yaml.safe_dump(self.model_dump(), sort_keys=False, allow_unicode=True)
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
     @property
     def sha256(self) -> str:
         """Of the settings, whatever the order or the comments in the file."""
-        settings = json.dumps(self.model_dump(), sort_keys=True, ensure_ascii=False)
+        settings = json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(settings.encode()).hexdigest()
 
     @classmethod

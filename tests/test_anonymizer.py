@@ -15,10 +15,18 @@ from PIL import Image
 
 from camouflage import Anonymizer, AuditRefused, NobodyFound, Recipe
 from camouflage.annotators.landmarks import LandmarkNet
-from camouflage.errors import CamouflageError, NonFiniteResult, OutputError, SettingError
+from camouflage.errors import (
+    CamouflageError,
+    NonFiniteResult,
+    OutOfMemory,
+    OutputError,
+    SettingError,
+)
 from camouflage.pipelines.tiny import tiny_pipeline
 
 SIDE = 128
+RUNG = {"anonymization_scale": 0.0, "strength": 0.0}
+LADDER = [RUNG, RUNG, {"anonymization_scale": 0.25, "strength": 0.2}]
 
 
 class FakePipeline:
@@ -77,10 +85,11 @@ def test_a_redrawn_face_passes_and_the_rest_is_the_original(astronaut, tmp_path:
 
 
 def test_a_face_that_stays_is_refused_after_all_attempts(astronaut, tmp_path: Path) -> None:
-    bound = anonymizer(original, attempts=3)
+    bound = anonymizer(original, ladder=LADDER)
     result = bound(astronaut, seed=7)
     assert result.state == "refused"
-    assert len(result.faces[0].distances) == 3
+    assert [attempt.passed for attempt in result.faces[0].attempts] == [False] * 3
+    assert max(result.faces[0].distances) < 0.3  # type: ignore[type-var]
     with pytest.raises(AuditRefused, match="face 1 of 1"):
         result.image  # noqa: B018
     with pytest.raises(AuditRefused):
@@ -90,13 +99,96 @@ def test_a_face_that_stays_is_refused_after_all_attempts(astronaut, tmp_path: Pa
 
 
 def test_attempts_escalate(astronaut) -> None:
-    bound = anonymizer(original, attempts=3, anonymization_scale=1.25, strength=0.9)
-    bound(astronaut, seed=7)
+    bound = anonymizer(original, ladder=LADDER, anonymization_scale=1.25, strength=0.9)
+    result = bound(astronaut, seed=7)
     calls = bound.pipeline.calls  # type: ignore[attr-defined]
     assert [c["anonymization_scale"] for c in calls] == [1.25, 1.25, 1.5]
-    assert [c["strength"] for c in calls] == pytest.approx([0.9, 0.9, 0.95])
+    assert [c["strength"] for c in calls] == [0.9, 0.9, 1.0], "strength ends at 1"
+    recorded = [(a.anonymization_scale, a.strength) for a in result.faces[0].attempts]
+    assert recorded == [(1.25, 0.9), (1.25, 0.9), (1.5, 1.0)]
     draws = [torch.rand(1, generator=c["generator"][0]).item() for c in calls]
     assert len(set(draws)) == 3, "an attempt repeated the noise of another"
+
+
+@pytest.mark.parametrize("method", ["solid", "pixelate", "blur"])
+def test_a_face_that_stays_is_covered_where_that_is_asked(astronaut, method: str) -> None:
+    bound = anonymizer(original, ladder=[RUNG], on_refusal="obfuscate", obfuscation=method)
+    result = bound(astronaut, seed=7)
+    record = result.faces[0]
+    assert (result.state, record.method) == ("passed", "obfuscated")
+    assert [attempt.method for attempt in record.attempts] == ["redrawn", method]
+    x0, y0, x1, y1 = record.box_xyxy
+    assert (result.pixels[y0:y1, x0:x1] != astronaut[y0:y1, x0:x1]).any(2).mean() > 0.8
+    assert np.array_equal(result.pixels[300:], astronaut[300:])
+
+
+def test_only_the_face_that_stays_is_covered(astronaut) -> None:
+    two = np.concatenate([astronaut, np.roll(astronaut[:, ::-1], 37, 0)], 1)
+    first = anonymizer(noise)(two, seed=1).faces[0].box_xyxy
+    crops: list[NDArray[np.uint8]] = []
+
+    def spares_the_second(crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        crops.append(crop)
+        return noise(crop) if np.array_equal(crop, crops[0]) else crop
+
+    bound = anonymizer(spares_the_second, ladder=[RUNG] * 2, on_refusal="obfuscate")
+    result = bound(two, seed=1)
+    assert result.state == "passed"
+    assert [face.method for face in result.faces] == ["redrawn", "obfuscated"]
+    assert [len(face.attempts) for face in result.faces] == [1, 3], "a face that passed is left"
+    x0, y0, x1, y1 = first
+    black = (result.pixels[y0:y1, x0:x1].max(2) == 0).mean()
+    assert black < 0.1, "the redrawn face was covered too"
+
+
+def test_a_cover_that_does_not_pass_is_refused(astronaut, monkeypatch) -> None:
+    monkeypatch.setattr("camouflage.attempts.obfuscated", lambda pixels, boxes, method: pixels)
+    result = anonymizer(original, ladder=[RUNG], on_refusal="obfuscate")(astronaut, seed=7)
+    assert result.state == "refused"
+    assert result._pixels is None
+
+
+class Memory:
+    """A model that has memory for ``room`` faces."""
+
+    def __init__(self, room: int, error: BaseException) -> None:
+        self.pipeline, self.room, self.error = FakePipeline(noise), room, error
+        self.landmarker, self.config = self.pipeline.landmarker, self.pipeline.config
+
+    def __call__(self, image, **settings) -> SimpleNamespace:
+        if len(image) > self.room:
+            raise self.error
+        return self.pipeline(image, **settings)
+
+
+OUT_OF_MEMORY = {
+    "cuda": torch.OutOfMemoryError("CUDA out of memory"),
+    "cpu": RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried ..."),
+    "numpy": MemoryError(),
+}
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY.values(), ids=OUT_OF_MEMORY)
+def test_a_batch_that_is_too_large_is_halved(astronaut, error: BaseException) -> None:
+    three = np.concatenate([astronaut] * 3, 1)
+    model = Memory(1, error)
+    result = Anonymizer(Recipe.load("mini"), pipeline=model)(three, seed=1)  # type: ignore[arg-type]
+    assert len(result.faces) == 3
+    assert [c["faces"] for c in model.pipeline.calls][:3] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY.values(), ids=OUT_OF_MEMORY)
+def test_no_memory_for_one_face_is_an_error_of_its_own(astronaut, error: BaseException) -> None:
+    bound = Anonymizer(Recipe.load("mini"), pipeline=Memory(0, error))  # type: ignore[arg-type]
+    with pytest.raises(OutOfMemory, match="one face"):
+        bound(astronaut, seed=1)
+
+
+def test_another_error_is_not_taken_for_lack_of_memory(astronaut) -> None:
+    error = RuntimeError("shapes do not fit")
+    bound = Anonymizer(Recipe.load("mini"), pipeline=Memory(0, error))  # type: ignore[arg-type]
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        bound(astronaut, seed=1)
 
 
 def test_trouble_in_the_model_is_raised(astronaut) -> None:
@@ -109,7 +201,7 @@ def test_random_weights_never_pass(astronaut) -> None:
     pipe.set_progress_bar_config(disable=True)
     controls = {name: 0.0 for name in pipe.config["controls"]}
     recipe = Recipe.load("mini").changed(
-        {"model": "tiny", "attempts": 1, "steps": 2, "control_weights": controls}
+        {"model": "tiny", "ladder": [RUNG], "steps": 2, "control_weights": controls}
     )
     result = Anonymizer(recipe, pipeline=pipe, trusted_model=False)(astronaut, seed=1)
     assert result.state == "refused"

@@ -174,7 +174,7 @@ class _Run:
             recipe_sha256=recipe.sha256,
             weights=self.weights,
             threshold=recipe.threshold,
-            attempts=recipe.attempts,
+            attempts=len(recipe.ladder),
             error=_described(error, job) if error else None,
         )
 

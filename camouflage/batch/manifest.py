@@ -42,6 +42,7 @@ class Entry:
     weights: str
     threshold: float
     attempts: int
+    """How many the recipe's ladder has."""
     error: dict[str, str] | None = None
 
     def __post_init__(self) -> None:

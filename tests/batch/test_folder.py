@@ -76,7 +76,7 @@ def test_the_entry(anonymizer, album: Path, tmp_path: Path) -> None:
     assert entry["seed"] == "7"
     assert entry["weights"] == "w"
     assert entry["recipe_sha256"] == anonymizer.recipe.sha256
-    assert (entry["threshold"], entry["attempts"]) == (0.6, anonymizer.recipe.attempts)
+    assert (entry["threshold"], entry["attempts"]) == (0.6, len(anonymizer.recipe.ladder))
     assert entry["faces"][0]["distances"] == [0.5, 0.7]
     assert entry["seconds"]["total"] > 0
     failed = entries(output)["crash.png"]

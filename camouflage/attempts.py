@@ -1,0 +1,132 @@
+"""A picture between two attempts, and the record of what was tried on each of its faces."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from camouflage.audit import Embeddings, Verdict
+from camouflage.compose import compose
+from camouflage.obfuscate import Obfuscation, grown, obfuscated
+from camouflage.picture import Picture
+from camouflage.subjects.faces import Face
+
+if TYPE_CHECKING:
+    from camouflage.anonymizer import Subject
+
+AttemptMethod = Literal["redrawn", "solid", "pixelate", "blur"]
+
+COVER_MARGIN = 0.15
+"""By how much of its sides a box grows before it is covered: CenterFace's boxes are tight."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """What was tried on one face, and dlib's distance after it.
+
+    ``anonymization_scale`` and ``strength`` are None where the face was covered, not redrawn;
+    ``distance`` is None where it could not be compared and was judged by its pixels.
+    """
+
+    method: AttemptMethod
+    anonymization_scale: float | None
+    strength: float | None
+    distance: float | None
+    passed: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaceRecord:
+    """What happened to one face: its box, how it ended, and every attempt at it."""
+
+    box_xyxy: tuple[int, int, int, int]
+    score: float
+    method: Literal["redrawn", "obfuscated"]
+    attempts: tuple[Attempt, ...]
+
+    @property
+    def distances(self) -> tuple[float | None, ...]:
+        """dlib's distance after each attempt."""
+        return tuple(attempt.distance for attempt in self.attempts)
+
+
+@dataclass(kw_only=True, eq=False)
+class Work:
+    """A picture between two attempts. ``pixels`` and ``changed`` are those of the last one."""
+
+    picture: Picture
+    faces: Sequence[Face]
+    subjects: Sequence[Subject]
+    source: Embeddings
+    pixels: NDArray[np.uint8] = field(init=False)
+    changed: NDArray[np.bool_] = field(init=False)
+    verdict: Verdict | None = field(init=False, default=None)
+    pending: list[int] = field(init=False)
+    _tried: list[int] = field(init=False)
+    _redrawn: dict[int, NDArray[np.uint8]] = field(init=False, default_factory=dict)
+    _attempts: list[list[Attempt]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.pending = list(range(len(self.faces)))
+        self._attempts = [[] for _ in self.faces]
+
+    def paint(self, redrawn: Sequence[NDArray[np.uint8]]) -> None:
+        """Compose with new faces in the place of those that are pending."""
+        self._redrawn |= dict(zip(self.pending, redrawn, strict=True))
+        patches = [self.subjects[i].patch(self._redrawn[i]) for i in paste_order(self.faces)]
+        self.pixels, self.changed = compose(self.picture.pixels, patches)
+
+    def cover(self, method: Obfuscation) -> None:
+        """Cover the boxes of those that are pending, with a margin, over what was painted."""
+        size_hw = self.picture.size_hw
+        boxes = [
+            grown(self.faces[i].box_xyxy, margin=COVER_MARGIN, size_hw=size_hw)
+            for i in self.pending
+        ]
+        self.pixels = obfuscated(self.pixels, boxes, method)
+        for x0, y0, x1, y1 in boxes:
+            self.changed[y0:y1, x0:x1] = True
+
+    def judge(self, verdict: Verdict) -> None:
+        """Take a verdict on `pixels`: faces that did not pass are pending."""
+        self.verdict = verdict
+        self._tried = self.pending
+        self.pending = [i for i, judged in enumerate(verdict.faces) if not judged.passed]
+
+    def note(
+        self, method: AttemptMethod, anonymization_scale: float | None, strength: float | None
+    ) -> None:
+        """Record what was tried last, and what the audit said."""
+        assert self.verdict is not None  # noqa: S101  judge() comes first
+        for i in self._tried:
+            judged = self.verdict.faces[i]
+            self._attempts[i].append(
+                Attempt(
+                    method=method,
+                    anonymization_scale=anonymization_scale,
+                    strength=strength,
+                    distance=judged.distance,
+                    passed=judged.passed,
+                )
+            )
+
+    def records(self) -> tuple[FaceRecord, ...]:
+        """One a face."""
+        return tuple(
+            FaceRecord(
+                box_xyxy=face.box_xyxy,
+                score=face.score,
+                method="redrawn" if attempts[-1].method == "redrawn" else "obfuscated",
+                attempts=tuple(attempts),
+            )
+            for face, attempts in zip(self.faces, self._attempts, strict=True)
+        )
+
+
+def paste_order(faces: Sequence[Face]) -> list[int]:
+    """Largest first, so that a small face in front of a large one stays on top."""
+    return sorted(range(len(faces)), key=lambda i: -faces[i].size_px)
