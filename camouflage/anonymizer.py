@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from camouflage.annotators import draw_maps, face_region, predict_landmarks
+from camouflage.annotators import draw_maps, face_region, jittered, predict_landmarks
 from camouflage.attempts import FaceRecord, Work
 from camouflage.audit import Recogniser, Verdict, audit
 from camouflage.compose import Patch
@@ -211,20 +211,18 @@ class Anonymizer:
         )
 
     def subjects(self, picture: Picture, faces: Sequence[Face]) -> list[Subject]:
-        """Every face with its crop, landmarks, region and control maps."""
+        """Every face with its crop, landmarks and region."""
         side = self.pipeline.config["size_px"]
         crops = [align(face.points_xy, side=side) for face in faces]
         pixels = [crop.cut(picture.pixels) for crop in crops]
         points = predict_landmarks(self.pipeline.landmarker, pixels)
-        used = [n for n, w in self.control_weights.items() if w > 0]
-        maps = draw_maps(pixels, points, used)
         return [
             Subject(
                 name=f"{picture.sha256}:{face.box_xyxy}",
                 crop=crops[i],
                 pixels=pixels[i],
                 region=face_region(points[i], side),
-                maps={name: maps[name][i] for name in used},
+                points_xy=points[i],
             )
             for i, face in enumerate(faces)
         ]
@@ -268,7 +266,7 @@ class Anonymizer:
         anonymization_scale, strength = self._numbers(self.recipe.ladder[attempt])
         output: Any = self.pipeline(
             [s.pixels for s in batch],
-            control_images={n: [s.maps[n] for s in batch] for n in batch[0].maps},
+            control_images=self.maps(batch, key, attempt),
             control_weights=self.control_weights,
             control_guidance=self.recipe.control_guidance,
             anonymization_scale=anonymization_scale,
@@ -280,6 +278,30 @@ class Anonymizer:
         )
         return [np.asarray(image) for image in output.images]
 
+    def maps(
+        self, subjects: Sequence[Subject], key: str, attempt: int = 0
+    ) -> dict[str, list[NDArray[np.uint8]]]:
+        """The control maps of an attempt, by control; the shape of a face changes with it."""
+        from camouflage.denoise.seeds import generator_for
+
+        side = self.pipeline.config["size_px"]
+        points = [
+            jittered(
+                subject.points_xy,
+                side,
+                spread=self.recipe.shape_jitter,
+                generator=generator_for(key, f"{subject.name}:shape", attempt),
+            )
+            for subject in subjects
+        ]
+        return draw_maps(
+            [subject.pixels for subject in subjects],
+            np.stack(points),
+            [name for name, weight in self.control_weights.items() if weight > 0],
+            regions=[subject.region for subject in subjects],
+            coarseness=self.recipe.colour_coarseness,
+        )
+
     def _numbers(self, rung: Rung) -> tuple[float, float]:
         """Anonymization scale and strength of an attempt."""
         return (
@@ -290,13 +312,17 @@ class Anonymizer:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Subject:
-    """One face, ready to be redrawn. ``name`` binds its noise."""
+    """One face, ready to be redrawn. ``name`` binds its noise.
+
+    ``pixels`` (side, side, 3) uint8, ``region`` (side, side) bool, ``points_xy`` (P, 2) in pixels
+    of the crop.
+    """
 
     name: str
     crop: AlignedCrop
     pixels: NDArray[np.uint8]
     region: NDArray[np.bool_]
-    maps: dict[str, NDArray[np.uint8]]
+    points_xy: NDArray[np.float64]
 
     def patch(self, redrawn: NDArray[np.uint8]) -> Patch:
         """``redrawn`` (side, side, 3) uint8 where this face was."""

@@ -6,7 +6,6 @@ what needs it are imported when a picture is about to be redrawn, not for the he
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -166,7 +165,7 @@ def models() -> None:
 
     table = Table("name", "what", "size", "here")
     table.add_row("tiny", "random weights, for tests; its results never pass", "0 MB", "yes")
-    size_mb = sum(file.stat().st_size for file in _mini_files()) / 1e6
+    size_mb = _mini_megabytes()
     here = "yes" if size_mb else "no"
     table.add_row("mini", "faces at 128 px, on a CPU, offline", f"{size_mb:.0f} MB", here)
     table.add_row("FOLDER", "a pipeline saved by save_pretrained", "", "")
@@ -207,7 +206,7 @@ def _run(
             task = progress.add_task("anonymizing", total=len(jobs))
             for outcome in run_folder(
                 anonymizer, jobs, output=output, manifest=manifest,
-                weights=_weights_sha256(settings.model), sheet=sheet, overwrite=overwrite,
+                weights=weights_of(settings.model), sheet=sheet, overwrite=overwrite,
             ):  # fmt: skip
                 outcomes.append(outcome)
                 progress.advance(task)
@@ -253,25 +252,22 @@ def _save_astronaut(path: Path) -> None:
     Image.fromarray(astronaut()).save(path)
 
 
-def _mini_files() -> list[Path]:
-    import camouflage.mini
+def _mini_megabytes() -> float:
+    from camouflage.errors import WeightsError
+    from camouflage.weights import mini_folder
 
-    folder = Path(next(iter(camouflage.mini.__path__)))
-    return sorted(file for file in folder.rglob("*.safetensors") if file.is_file())
+    try:
+        files = list(mini_folder().rglob("*.safetensors"))
+    except WeightsError:
+        return 0.0
+    return sum(file.stat().st_size for file in files) / 1e6
 
 
-def _weights_sha256(model: str) -> str:
-    """sha256 over the names and hashes of a model's files; the name itself for ``tiny``."""
-    import hashlib
+def weights_of(model: str) -> str:
+    """What the manifest says of the weights: a hash; the name itself for ``tiny``."""
+    from camouflage.weights import folder_sha256, local_folder
 
-    from camouflage.batch.manifest import file_sha256
-
-    folder = Path(model)
-    if model != "mini" and not folder.is_dir():
-        return model
-    files = _mini_files() if model == "mini" else sorted(folder.rglob("*.safetensors"))
-    digests = [(file.name, file.parent.name, file_sha256(file)) for file in files]
-    return hashlib.sha256(json.dumps(digests).encode()).hexdigest()
+    return model if model == "tiny" else folder_sha256(local_folder(model))
 
 
 def _say(message: str) -> None:

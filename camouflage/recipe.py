@@ -56,6 +56,10 @@ class Recipe(BaseModel):
     """The identity function: the identity ControlNet, or its closed form."""
     control_weights: dict[str, Weight]
     """Weight of each control by name, 0 = not computed; one that is not named keeps the model's."""
+    shape_jitter: Annotated[float, Field(ge=0, le=0.3)]
+    """Spread of the random shifts of a face's contours, in eye distances."""
+    colour_coarseness: Annotated[float, Field(ge=0.02, le=0.5)]
+    """Blur of the colours inside a face, as a fraction of the crop's side."""
     threshold: Annotated[float, Field(gt=0, le=2)]
     """dlib distance (Euclidean) that original and result must exceed; unit vectors: at most 2."""
     ladder: Annotated[tuple[Rung, ...], Field(strict=False, min_length=1, max_length=100)]

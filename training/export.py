@@ -23,6 +23,7 @@ from diffusers.models.controlnets.multicontrolnet import MultiControlNetModel
 from camouflage.annotators.landmarks import LandmarkNet
 from camouflage.mini.autoencoder import SmallAutoencoder
 from camouflage.pipelines.base import BasePipeline
+from camouflage.weights import write_sums
 from training.autoencoder import AutoencoderModule
 from training.data import CropData
 from training.denoiser import DenoiserModule, Mixture
@@ -84,6 +85,7 @@ def pipeline(
     state = torch.load(checkpoint, map_location="cpu", weights_only=False)["state_dict"]
     module.load_state_dict(state)
     assemble(module, parts).to(torch.float16).save_pretrained(output, max_shard_size=SHARD)
+    write_sums(output)
 
 
 def assemble(module: DenoiserModule, parts: Path) -> BasePipeline:

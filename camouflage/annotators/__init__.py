@@ -9,7 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camouflage.annotators.colour import COARSENESS, coarse_colour
-from camouflage.annotators.landmarks import draw_contours, face_region, predict_landmarks
+from camouflage.annotators.landmarks import (
+    draw_contours,
+    face_region,
+    jittered,
+    predict_landmarks,
+)
 from camouflage.annotators.lineart import soft_edge, soft_lineart
 from camouflage.errors import SettingError
 
@@ -23,6 +28,7 @@ __all__ = [
     "draw_contours",
     "draw_maps",
     "face_region",
+    "jittered",
     "predict_landmarks",
     "soft_edge",
     "soft_lineart",
@@ -58,11 +64,13 @@ def draw_maps(
     points_xy: NDArray[np.float64],
     controls: Sequence[str],
     *,
+    regions: Sequence[NDArray[np.bool_]] | None = None,
     coarseness: float = COARSENESS,
 ) -> dict[str, list[NDArray[np.uint8]]]:
     """The maps of ``controls`` when the landmarks (N, P, 2) of the crops are known.
 
-    ``coarseness`` is that of the colour map.
+    Inside ``regions`` (N x (side, side) bool; the faces' own if not given) no map traces the
+    picture. ``coarseness`` is that of the colour map.
     """
     unknown = [name for name in controls if name not in ANNOTATORS]
     if unknown:
@@ -70,7 +78,8 @@ def draw_maps(
             f"no annotator for {unknown}; there are {sorted(ANNOTATORS)}. Pass these maps yourself "
             "as control_images"
         )
-    regions = [face_region(p, i.shape[0]) for i, p in zip(images, points_xy, strict=True)]
+    if regions is None:
+        regions = [face_region(p, i.shape[0]) for i, p in zip(images, points_xy, strict=True)]
     return {
         name: [
             ANNOTATORS[name](image, points, region, coarseness)

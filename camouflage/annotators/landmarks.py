@@ -158,6 +158,40 @@ def draw_contours(points_xy: NDArray[np.float64], side: int) -> NDArray[np.uint8
     return canvas
 
 
+JITTER_REACH = 0.35
+"""How far a shift reaches, in eye distances: an eye moves as a whole, the two eyes hardly
+together. Our choice."""
+
+
+def jittered(
+    points_xy: NDArray[np.float64], side: int, *, spread: float, generator: torch.Generator
+) -> NDArray[np.float64]:
+    """(P, 2) points of a somewhat different face: shifted smoothly, at random; the oval stays.
+
+    The shifts are a Gaussian process with a standard deviation of ``spread`` eye distances and a
+    reach of `JITTER_REACH`, under the condition that the oval does not move: so sizes, distances
+    and proportions change, the way an eye or a mouth is open hardly does, and the face still meets
+    its surroundings. Raises `SettingError` for points that are not (P, 2) finite numbers.
+    """
+    _require_points(points_xy)
+    if spread == 0:
+        return points_xy
+    eye_distance_px = EYE_DISTANCE * side
+    edge = np.zeros(len(points_xy), dtype=bool)
+    edge[CONTOURS["oval"]] = True
+    apart = np.linalg.norm(points_xy[:, None] - points_xy[None], axis=-1) / eye_distance_px
+    together = np.exp(-0.5 * (apart / JITTER_REACH) ** 2) + 1e-4 * np.eye(len(points_xy))
+    inside, across = together[np.ix_(~edge, ~edge)], together[np.ix_(~edge, edge)]
+    inside = inside - across @ np.linalg.solve(together[np.ix_(edge, edge)], across.T)
+    values, vectors = np.linalg.eigh(inside)
+    draws = torch.randn((len(values), 2), generator=generator, dtype=torch.float64).numpy()
+    shifted = points_xy.copy()
+    shifted[~edge] += (
+        spread * eye_distance_px * vectors @ (np.sqrt(np.clip(values, 0, None))[:, None] * draws)
+    )
+    return shifted
+
+
 def face_region(points_xy: NDArray[np.float64], side: int) -> NDArray[np.bool_]:
     """(side, side) bool, True where the face is: what is redrawn and what no map may trace.
 

@@ -7,17 +7,16 @@ person are usually closer than 0.6 in Euclidean distance.
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
-from camouflage.errors import SettingError, WeightsError
+from camouflage.errors import SettingError
 from camouflage.subjects.faces import Face
+from camouflage.weights import DLIB_RECOGNISER
 
 CHIP_PX = 150  # what the network takes
 # Where CenterFace's five points lie in chips that dlib cuts itself with its 5-point predictor:
@@ -79,16 +78,7 @@ class Recogniser:
 def _network() -> Any:
     import dlib
 
-    spec = importlib.util.find_spec("face_recognition_models")
-    if spec is None or not spec.submodule_search_locations:
-        raise WeightsError(
-            "the recogniser is inside the package face_recognition_models, which is not installed"
-        )
-    folder = Path(next(iter(spec.submodule_search_locations))) / "models"
-    path = folder / "dlib_face_recognition_resnet_model_v1.dat"
-    if not path.is_file():
-        raise WeightsError(f"expected {path.name} inside the package face_recognition_models")
-    return dlib.face_recognition_model_v1(str(path))  # type: ignore[attr-defined]
+    return dlib.face_recognition_model_v1(str(DLIB_RECOGNISER.path()))  # type: ignore[attr-defined]
 
 
 def _chip(pixels: np.ndarray, points_xy: np.ndarray) -> np.ndarray:

