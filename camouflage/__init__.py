@@ -17,6 +17,7 @@ _HOME = {
     "BasePipeline": "camouflage.pipelines.base",
     "CamouflageError": "camouflage.errors",
     "FaceDetector": "camouflage.subjects.faces",
+    "GivenRegion": "camouflage.subjects.given",
     "NobodyFound": "camouflage.errors",
     "Picture": "camouflage.picture",
     "Recipe": "camouflage.recipe",
@@ -30,6 +31,7 @@ __all__ = [
     "BasePipeline",
     "CamouflageError",
     "FaceDetector",
+    "GivenRegion",
     "NobodyFound",
     "Picture",
     "Recipe",
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from camouflage.pipelines.base import BasePipeline
     from camouflage.recipe import Recipe
     from camouflage.subjects.faces import FaceDetector
+    from camouflage.subjects.given import GivenRegion
 
 
 def __getattr__(name: str) -> Any:

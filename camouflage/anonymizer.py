@@ -27,8 +27,10 @@ from camouflage.compose import Patch
 from camouflage.errors import AuditRefused, NobodyFound, OutOfMemory, SettingError
 from camouflage.picture import Picture
 from camouflage.recipe import Recipe, Rung
-from camouflage.subjects.crops import AlignedCrop, align
+from camouflage.subjects.cover import covered, crop_of
+from camouflage.subjects.crops import AlignedCrop
 from camouflage.subjects.faces import Face, FaceDetector
+from camouflage.subjects.given import GivenRegion, given_faces, not_given
 
 if TYPE_CHECKING:
     from camouflage.pipelines.base import BasePipeline
@@ -42,7 +44,8 @@ class Result:
     """What became of one picture.
 
     ``state``: "passed" (redrawn and the audit passed), "copied" (nobody found, a clean copy was
-    asked for), "nobody" or "refused"; only the first two have a picture.
+    asked for), "nobody" or "refused"; only the first two have a picture. ``regions``: what was
+    treated, found or given, as boxes with points, which a call takes back.
     """
 
     state: State
@@ -50,12 +53,20 @@ class Result:
     verdict: Verdict | None
     seconds: dict[str, float]
     size_wh: tuple[int, int]
+    regions: tuple[GivenRegion, ...] = ()
     _pixels: NDArray[np.uint8] | None = field(repr=False)
+    _changed: NDArray[np.bool_] | None = field(repr=False, default=None)
     _jpeg_quality: int = 95
+    _looked_at: bool = True
 
     @property
     def pixels(self) -> NDArray[np.uint8]:
         """(H, W, 3) RGB uint8. Raises `AuditRefused` or `NobodyFound` if there is none to give."""
+        if self.state == "nobody" and not self._looked_at:
+            raise NobodyFound(
+                "nobody looked: detection was off and no regions were given; give an empty list of "
+                "regions to say that nobody is in the picture"
+            )
         if self.state == "nobody":
             raise NobodyFound(
                 "no person was found and the recipe says to write nothing then; "
@@ -68,6 +79,15 @@ class Result:
                 "scale, more rungs on the ladder, or on_refusal='obfuscate'"
             )
         return self._pixels
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """(H, W) bool, True where it was painted; elsewhere ``pixels`` are the original's.
+
+        Raises what `pixels` raises.
+        """
+        pixels = self.pixels
+        return np.zeros(pixels.shape[:2], bool) if self._changed is None else self._changed
 
     @property
     def image(self) -> Image.Image:
@@ -118,19 +138,32 @@ class Anonymizer:
         pipeline.set_progress_bar_config(disable=True)
         return cls(settings, pipeline=pipeline, trusted_model=settings.model != "tiny")
 
-    def __call__(self, source: Source, *, seed: int | str | None = None) -> Result:
+    def __call__(
+        self,
+        source: Source,
+        *,
+        seed: int | str | None = None,
+        regions: Sequence[GivenRegion] | None = None,
+        detect: bool = True,
+    ) -> Result:
         """Anonymizes one picture. ``seed`` is the key; None draws a fresh one.
 
-        Raises `PictureError` if ``source`` cannot be read and `NonFiniteResult` if the model fails;
-        a picture whose audit fails comes back as a `Result` that is "refused".
+        ``regions`` are treated and audited as faces that were found; with ``detect`` faces are
+        looked for as well, and those at the same places give way. Without ``detect``, an empty
+        ``regions`` states that nobody is in the picture, so that the recipe's policy applies, and
+        None states nothing: such a picture ends as "nobody", whatever the policy.
+
+        Raises `PictureError` if ``source`` cannot be read, `SettingError` if a region does not fit
+        the picture and `NonFiniteResult` if the model fails; a picture whose audit fails comes back
+        as a `Result` that is "refused".
         """
         clock = Clock()
         with clock("read"):
             picture = self.read(source)
         with clock("detect"):
-            faces = self.detector.detect(picture.pixels)
+            faces = self.faces(picture, regions, detect=detect)
         if not faces:
-            return self._nobody(picture, clock)
+            return self._nobody(picture, clock, looked_at=detect or regions is not None)
         key = secrets.token_hex(16) if seed is None else str(seed)
         return self._redraw_until_passed(picture, faces, key, clock)
 
@@ -142,8 +175,16 @@ class Anonymizer:
             return Picture.open(Path(source), max_megapixels=self.recipe.max_megapixels)
         return Picture.from_image(source)
 
-    def _nobody(self, picture: Picture, clock: Clock) -> Result:
-        copied = self.recipe.on_nobody == "copy"
+    def faces(
+        self, picture: Picture, regions: Sequence[GivenRegion] | None = None, *, detect: bool = True
+    ) -> Sequence[Face]:
+        """The faces that are given, and with ``detect`` those that are found elsewhere."""
+        found = self.detector.detect(picture.pixels) if detect else ()
+        given = given_faces(regions or (), picture.pixels, detector=self.detector, found=found)
+        return [*given, *not_given(found, given)]
+
+    def _nobody(self, picture: Picture, clock: Clock, *, looked_at: bool) -> Result:
+        copied = self.recipe.on_nobody == "copy" and looked_at
         return Result(
             state="copied" if copied else "nobody",
             faces=(),
@@ -152,6 +193,7 @@ class Anonymizer:
             size_wh=picture.pixels.shape[1::-1],
             _pixels=picture.pixels if copied else None,
             _jpeg_quality=self.recipe.jpeg_quality,
+            _looked_at=looked_at,
         )
 
     def _redraw_until_passed(
@@ -206,14 +248,19 @@ class Anonymizer:
             verdict=work.verdict,
             seconds=clock.seconds,
             size_wh=work.picture.pixels.shape[1::-1],
+            regions=tuple(
+                GivenRegion(box_xyxy=f.box_xyxy, points_xy=f.points_xy, score=f.score)
+                for f in work.faces
+            ),
             _pixels=work.pixels if passed else None,
+            _changed=work.changed if passed else None,
             _jpeg_quality=self.recipe.jpeg_quality,
         )
 
     def subjects(self, picture: Picture, faces: Sequence[Face]) -> list[Subject]:
-        """Every face with its crop, landmarks and region."""
+        """Every face with its crop, landmarks and region, which covers the face's box or mask."""
         side = self.pipeline.config["size_px"]
-        crops = [align(face.points_xy, side=side) for face in faces]
+        crops = [crop_of(face, side=side) for face in faces]
         pixels = [crop.cut(picture.pixels) for crop in crops]
         points = predict_landmarks(self.pipeline.landmarker, pixels)
         return [
@@ -221,7 +268,7 @@ class Anonymizer:
                 name=f"{picture.sha256}:{face.box_xyxy}",
                 crop=crops[i],
                 pixels=pixels[i],
-                region=face_region(points[i], side),
+                region=face_region(points[i], side) | covered(face, crops[i]),
                 points_xy=points[i],
             )
             for i, face in enumerate(faces)

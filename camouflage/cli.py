@@ -1,12 +1,18 @@
-"""The command: ``camouflage anonymize | demo | models``.
+"""The command: ``camouflage anonymize | demo | audit | models``.
 
-Exit status: 0 all done, 1 something ended as nobody, refused or failed, 2 wrong usage. torch and
-what needs it are imported when a picture is about to be redrawn, not for the help.
+Exit status: 0 all done, 1 something ended as nobody, refused or failed, or the run could not go on,
+2 wrong usage, 130 interrupted (Ctrl-C), 143 terminated. torch and what needs it are imported when a
+picture is about to be redrawn, not for the help.
 """
 
 from __future__ import annotations
 
+import json
+import signal
+import sys
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -16,8 +22,10 @@ from camouflage import __version__
 
 if TYPE_CHECKING:
     from camouflage.anonymizer import Anonymizer
-    from camouflage.batch import Outcome
+    from camouflage.audit.folders import Audited
+    from camouflage.batch import Outcome, Report
     from camouflage.recipe import Recipe
+    from camouflage.subjects.boxes_file import Places
 
 app = typer.Typer(
     name="camouflage",
@@ -52,6 +60,16 @@ RecipeOption = Annotated[
     str, typer.Option("--recipe", help="The name of a preset or a recipe's YAML file.")
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files in the output.")]
+JsonLines = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help="For machines: stdout has one JSON object a line and nothing else. One for each input "
+        "as it is done: input, state, output, error (type, message), resumed, redone (what changed "
+        "since an earlier run), faces, seconds. The last has only summary: counts by state, error "
+        "and exit_status. Wrong usage gives none. What people read goes to stderr.",
+    ),
+]
 
 
 def _show_version(wanted: bool) -> None:
@@ -87,6 +105,13 @@ def anonymize(
         str | None,
         typer.Option(help="No person found: 'refuse' writes nothing, 'copy' a clean copy."),
     ] = None,
+    on_refusal: Annotated[
+        str | None,
+        typer.Option(
+            help="The audit does not pass after every attempt: 'refuse' writes nothing, "
+            "'obfuscate' covers the faces that failed."
+        ),
+    ] = None,
     sheet: Annotated[
         bool,
         typer.Option(
@@ -95,12 +120,45 @@ def anonymize(
             "keep it as you keep the original.",
         ),
     ] = False,
+    boxes: Annotated[
+        Path | None,
+        typer.Option(
+            "--boxes",
+            help='JSON, {"NAME": [{"box_xyxy": [x0, y0, x1, y1]} or {"mask": "FILE.png"}, ...]}: '
+            "places to redraw beside the faces that are found. An empty list says that nobody "
+            "is in the picture.",
+        ),
+    ] = None,
+    detect: Annotated[
+        bool,
+        typer.Option(
+            "--detect/--no-detect",
+            help="Look for faces. Without it, pictures that --boxes does not name end as nobody.",
+        ),
+    ] = True,
+    write_boxes: Annotated[
+        bool,
+        typer.Option(
+            "--write-boxes", help="Also write NAME.boxes.json: what was treated, as --boxes reads."
+        ),
+    ] = False,
+    write_masks: Annotated[
+        bool,
+        typer.Option(
+            "--write-masks", help="Also write NAME.mask.png: 255 where it was painted, else 0."
+        ),
+    ] = False,
     overwrite: Overwrite = False,
+    json_lines: JsonLines = False,
 ) -> None:
     """Anonymize pictures and folders; a folder's tree is kept.
 
     Every input ends as written, copied, nobody, refused or failed; only the first two leave a file.
-    DIR/manifest.jsonl says what happened to each.
+    DIR/manifest.jsonl says what happened to each. The same command again goes on after a stop, and
+    does again what changed.
+
+    Exit status: 0 all written or copied, 1 some not or the run could not go on, 2 wrong usage,
+    130 and 143 interrupted.
     """
     from camouflage.errors import SettingError
 
@@ -109,20 +167,29 @@ def anonymize(
         "strength": strength,
         "steps": steps,
         "on_nobody": on_nobody,
+        "on_refusal": on_refusal,
     }
     try:
         settings = _recipe(recipe, model=model, changes=changes)
         from camouflage.batch import find_jobs
 
-        found = find_jobs(inputs, output=output, sheet=sheet)
+        found = find_jobs(inputs, output=output, sheet=sheet, boxes=write_boxes, masks=write_masks)
+        places = _places(boxes, [job.relative for job in found.jobs], output, detect=detect)
     except SettingError as error:
         _leave(str(error), status=2)
     if found.passed_over:
         _say(f"{found.passed_over} files that are no pictures were passed over")
-    outcomes = _run(found.jobs, settings, output, seed=seed, sheet=sheet, overwrite=overwrite)
-    _summarize(outcomes)
-    if any(outcome.state not in ("written", "copied") for outcome in outcomes):
-        raise typer.Exit(1)
+    if not found.jobs:
+        _say("no pictures were found")
+    with _machine_lines() if json_lines else nullcontext() as tell:
+        report = _run(
+            found.jobs, settings, output, seed=seed, sheet=sheet, overwrite=overwrite,
+            passed_over=found.passed_over, tell=tell, places=places, boxes=write_boxes,
+            masks=write_masks,
+        )  # fmt: skip
+        _summarize(report)
+    if report.exit_status:
+        raise typer.Exit(report.exit_status)
 
 
 @app.command()
@@ -150,11 +217,74 @@ def demo(
         source = Path(folder) / "astronaut.png"
         _save_astronaut(source)
         job = Job(source=source, relative=source.name)
-        outcomes = _run([job], settings, output, seed=seed, sheet=True, overwrite=True)
-    _summarize(outcomes)
-    if outcomes[0].state != "written":
-        raise typer.Exit(1)
+        report = _run([job], settings, output, seed=seed, sheet=True, overwrite=True)
+    _summarize(report)
+    if report.exit_status:
+        raise typer.Exit(report.exit_status)
     _say(f"before | after: {output / job.sheet}")
+
+
+@app.command()
+def audit(
+    originals: Annotated[Path, typer.Argument(help="A picture, or a folder of pictures.")],
+    results: Annotated[Path, typer.Argument(help="What any tool made of it, or of them.")],
+    threshold: Annotated[
+        float, typer.Option(help="dlib distance that original and result must exceed, (0, 2].")
+    ] = 0.6,
+    require_all: Annotated[
+        bool, typer.Option("--require-all", help="An original without a result is not passed.")
+    ] = False,
+    report: Annotated[Path | None, typer.Option(help="Write all that was judged as JSON.")] = None,
+    json_lines: Annotated[
+        bool,
+        typer.Option("--json", help="stdout has one JSON object a picture, the last is a summary."),
+    ] = False,
+) -> None:
+    """Is anybody of the originals still to be recognised in the results of any tool?
+
+    Files of one relative name are compared, with another suffix too. Every original ends as passed,
+    failed, unreadable, nobody (no face in it) or missing (no result); a result without an original
+    is unpaired. Exit status: 0 all passed, nobody or missing, 1 something did not, 2 wrong usage.
+    """
+    from rich.console import Console
+    from rich.progress import track
+
+    from camouflage.audit import Recogniser
+    from camouflage.audit.folders import audit_pairs, find_pairs, summary
+    from camouflage.errors import CamouflageError, SettingError
+    from camouflage.subjects.faces import FaceDetector
+    from camouflage.write import write_bytes
+
+    try:
+        pairs = find_pairs(originals, results)
+        if not 0 < threshold <= 2:
+            raise SettingError(f"expected a threshold in (0, 2], got {threshold}")
+        if report and report.suffix.lower() != ".json":
+            raise SettingError(f"expected a report named .json, got {report.name}")
+    except SettingError as error:
+        _leave(str(error), status=2)
+    found: list[Audited] = []
+    try:
+        tools = {"recogniser": Recogniser(), "detector": FaceDetector()}
+        judged = audit_pairs(pairs, threshold=threshold, **tools)
+        bar = Console(stderr=True)
+        for one in track(judged, "auditing", len(pairs), console=bar, transient=True):
+            found.append(one)
+            if json_lines:
+                typer.echo(json.dumps(one.as_dict()))
+        end = summary(found, threshold=threshold, require_all=require_all)
+        if report:
+            pictures = [one.as_dict() for one in found]
+            text = json.dumps({"summary": end, "pictures": pictures}, indent=1)
+            write_bytes(text.encode(), report, overwrite=True, private=True)
+    except CamouflageError as error:
+        _leave(str(error), status=1)
+    if json_lines:
+        typer.echo(json.dumps({"summary": end}))
+    else:
+        _summarize_audit(found)
+    if not end["passed"]:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -181,9 +311,11 @@ def _recipe(name: str, *, model: str | None, changes: dict[str, object]) -> Reci
 
 def _run(
     jobs: list | tuple, settings: Recipe, output: Path, *, seed: str | None, sheet: bool,
-    overwrite: bool,
-) -> list[Outcome]:  # fmt: skip
-    """Do the jobs under a progress bar. Leaves with status 1 if no model can be had."""
+    overwrite: bool, passed_over: int = 0, tell: Callable[[str], None] | None = None,
+    places: Places | None = None, boxes: bool = False, masks: bool = False,
+) -> Report:  # fmt: skip
+    """Do the jobs under a progress bar; ``tell`` gets a line of JSON for each, and a last one."""
+    from rich.console import Console
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -192,27 +324,81 @@ def _run(
         TimeRemainingColumn,
     )
 
-    from camouflage.batch import Manifest, run_folder
+    from camouflage.batch import Manifest, Report, outcome_json, run_folder
     from camouflage.errors import CamouflageError
     from camouflage.write import write_bytes
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    bar = Progress(*columns, TimeRemainingColumn(), transient=True, console=Console(stderr=True))
     outcomes: list[Outcome] = []
+    stop: dict = {}
     try:
-        manifest = Manifest.open(output / "manifest.jsonl", key=seed)
-        write_bytes(settings.dump().encode(), output / "recipe.yaml", overwrite=True)
-        anonymizer = _anonymizer(settings)
-        with Progress(*columns, TimeRemainingColumn(), transient=True) as progress:
-            task = progress.add_task("anonymizing", total=len(jobs))
-            for outcome in run_folder(
-                anonymizer, jobs, output=output, manifest=manifest,
-                weights=weights_of(settings.model), sheet=sheet, overwrite=overwrite,
-            ):  # fmt: skip
-                outcomes.append(outcome)
-                progress.advance(task)
+        with _terminable(), Manifest.open(output / "manifest.jsonl", key=seed) as manifest:
+            write_bytes(settings.dump().encode(), output / "recipe.yaml", overwrite=True)
+            anonymizer = _anonymizer(settings)
+            with bar:
+                task = bar.add_task("anonymizing", total=len(jobs))
+                for outcome in run_folder(
+                    anonymizer, jobs, output=output, manifest=manifest,
+                    weights=weights_of(settings.model), sheet=sheet, overwrite=overwrite,
+                    places=places, boxes=boxes, masks=masks,
+                ):  # fmt: skip
+                    outcomes.append(outcome)
+                    if tell:
+                        tell(outcome_json(outcome))
+                    bar.advance(task)
     except CamouflageError as error:
-        _leave(str(error), status=1)
-    return outcomes
+        stop = {"error": type(error).__name__, "message": str(error), "ended": 1}
+    except KeyboardInterrupt as error:
+        status = 128 + (signal.SIGTERM if isinstance(error, _Terminated) else signal.SIGINT)
+        message = "interrupted; run the same command again to go on"
+        stop = {"error": "Interrupted", "message": message, "ended": status}
+    report = Report(outcomes=tuple(outcomes), inputs=len(jobs), passed_over=passed_over, **stop)
+    if tell:
+        tell(report.json())
+    return report
+
+
+def _places(boxes: Path | None, names: list[str], output: Path, *, detect: bool) -> Places:
+    from camouflage.errors import SettingError
+    from camouflage.subjects.boxes_file import Places
+
+    if boxes is not None:
+        if boxes.resolve().is_relative_to(output.resolve()):
+            raise SettingError(
+                f"{boxes.name} is in the output folder, whose files a run replaces: "
+                "copy it, and the masks it names, to another folder"
+            )
+        return Places.load(boxes, names, detect=detect)
+    if not detect:
+        raise SettingError("--no-detect needs --boxes: else nobody says where people are")
+    return Places()
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM: as Ctrl-C, with an exit status of its own."""
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM is an exception meanwhile, so that nothing is left half done."""
+
+    def stop(*_: object) -> NoReturn:
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _machine_lines() -> Iterator[Callable[[str], None]]:
+    """Whatever is printed meanwhile goes to stderr, but for what the yielded function gets."""
+    stdout = sys.stdout
+    with redirect_stdout(sys.stderr):
+        yield lambda line: print(line, file=stdout, flush=True)
 
 
 def _anonymizer(settings: Recipe) -> Anonymizer:
@@ -224,24 +410,44 @@ def _anonymizer(settings: Recipe) -> Anonymizer:
     return Anonymizer.from_recipe(settings)
 
 
-def _summarize(outcomes: list[Outcome]) -> None:
+def _summarize(report: Report) -> None:
     from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
-    from camouflage.batch import STATES
+    from camouflage.batch.report import people_lines
 
     console = Console()
-    for outcome in outcomes:
-        if outcome.state not in ("written", "copied"):
-            console.print(
-                f"{outcome.state:8} {escape(outcome.job.relative)}: {escape(outcome.message)}"
-            )
-    counts = Counter(outcome.state for outcome in outcomes)
-    resumed = Counter(outcome.state for outcome in outcomes if outcome.resumed)
+    for line in people_lines(report.outcomes):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    resumed = Counter(outcome.state for outcome in report.outcomes if outcome.resumed)
     table = Table("state", "pictures", "of an earlier run")
+    for state, count in report.counts.items():
+        table.add_row(state, str(count), str(resumed[state]) if resumed[state] else "")
+    console.print(table)
+    for reason, count in report.redone.items():
+        console.print(f"done again: {count}, because: {reason}")
+    if report.ended:
+        _say(f"camouflage: {report.message}")
+        _say(f"{len(report.outcomes)} of {report.inputs} inputs were done")
+
+
+def _summarize_audit(found: list[Audited]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from camouflage.audit.folders import STATES
+
+    console = Console()
+    for one in found:
+        lines = [*one.reasons, *(f"warning: {warning}" for warning in one.warnings)]
+        for line in lines:
+            name = one.pair.result_name or one.pair.name
+            text = f"{one.state:10} {name}: {line}"
+            console.print(text, markup=False, highlight=False, soft_wrap=True)
+    counts = Counter(one.state for one in found)
+    table = Table("state", "pictures")
     for state in STATES:
-        table.add_row(state, str(counts[state]), str(resumed[state]) if resumed[state] else "")
+        table.add_row(state, str(counts[state]))
     console.print(table)
 
 

@@ -13,6 +13,7 @@
     ├── OutOfMemory           one face alone does not fit into memory (also a MemoryError)
     ├── AuditRefused          the audit did not pass; the result stays locked
     └── OutputError           a result that cannot be written where it was asked for
+        └── OutputLost        nothing can be written there any more: it ends a run
 
 A message says what was expected, what came, and what to do next. It never holds more of a path
 than the file's name.
@@ -69,3 +70,7 @@ class AuditRefused(CamouflageError):
 
 class OutputError(CamouflageError):
     """A result cannot be written where it was asked for."""
+
+
+class OutputLost(OutputError):
+    """The output as a whole is gone: the disk is full, read-only or failing, the folder removed."""

@@ -7,18 +7,19 @@ second frames, trailing bytes) ends here: :class:`Picture` has no place for it.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import io
 import os
 import stat
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from PIL import Image, ImageCms, UnidentifiedImageError, features
+from PIL import Image, UnidentifiedImageError, features
 
-from camouflage.errors import PictureError, PictureTooLarge, SettingError
+from camouflage.errors import MissingExtra, PictureError, PictureTooLarge, SettingError
+from camouflage.srgb import stated_profile, to_srgb
 
 FORMATS: dict[str, str] = {
     ".jpg": "JPEG",
@@ -34,12 +35,17 @@ FORMATS: dict[str, str] = {
 """Suffix to format: what is read (by content, whatever the name says) and what can be written."""
 if features.check("avif"):
     FORMATS[".avif"] = "AVIF"
+_HEIF_SUFFIXES = (".heic", ".heif", ".hif")
+if importlib.util.find_spec("pillow_heif"):  # the extra "heif", which encodes as well
+    FORMATS |= dict.fromkeys(_HEIF_SUFFIXES, "HEIF")
 
 DEFAULT_MAX_MEGAPIXELS = 100.0
 HARD_MAX_MEGAPIXELS = 178.0  # Pillow itself refuses above 2 * Image.MAX_IMAGE_PIXELS
 _MODES = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"}
+_HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 _SIXTEEN_BIT = {"I;16", "I;16L", "I;16B", "I;16N"}
 _ORIENTATION_TAG = 0x0112
+_TILE_WIDTH = 322  # the height is the next tag
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -86,14 +92,16 @@ class Picture:
         """Read a picture file.
 
         The format is found from the content, of those in :data:`FORMATS`. Transparency is laid on
-        white, 16-bit grey is divided by 257, a wide-gamut profile is converted to sRGB (a damaged
-        profile is ignored), the EXIF orientation is applied. Of a phone's multi-picture JPEG the
-        main picture is read.
+        white, 16-bit grey is divided by 257 (16-bit colour keeps its upper bytes), colours are
+        converted to sRGB by the profile or the numbers in the file (damaged ones are ignored), the
+        EXIF orientation is applied. Of a phone's multi-picture JPEG the main picture is read. HEIC
+        needs the extra ``heif``.
 
         Raises:
             PictureTooLarge: more than ``max_megapixels`` by its header, before any decoding.
             PictureError: not a regular file, empty, damaged, truncated, animated, of several
-                pages, or of a format or pixel type that is not supported.
+                pages, of a high dynamic range, or of a format or pixel type that is not supported.
+            MissingExtra: HEIC, and the extra is not installed.
             OSError: the file is missing or may not be read.
         """
         path = Path(path)
@@ -101,7 +109,7 @@ class Picture:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's bomb warning: the cap below is ours
             image = _decode(data, name=path.name, max_megapixels=max_megapixels)
-            pixels = _upright_rgb(image, name=path.name)
+            pixels = _upright_rgb(image, name=path.name, data=data)
         return cls(
             pixels=pixels,
             name=path.name,
@@ -118,13 +126,13 @@ class Picture:
         applied.
 
         Raises:
-            PictureError: a PIL picture of a pixel type that is not supported.
+            PictureError: a PIL picture of a pixel type or colours that are not supported.
             SettingError: an array of another type or shape.
         """
         if isinstance(image, Image.Image):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                pixels = _upright_rgb(image.copy(), name=name)
+                pixels = _upright_rgb(image, name=name)
         else:
             pixels = np.array(image, order="C")
             pixels.flags.writeable = False
@@ -148,19 +156,49 @@ def _read_bytes(path: Path, *, max_bytes: int) -> bytes:
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     descriptor = os.open(path, flags)
     with open(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
             raise PictureError(f"{path.name}: expected a regular file")
-        data = file.read(max_bytes + 1)
+        if status.st_size > max_bytes:
+            raise PictureTooLarge(f"{path.name}: more bytes than a picture within the cap can have")
+        data = file.read(status.st_size)  # a larger number would be reserved in memory
     if not data:
         raise PictureError(f"{path.name}: the file is empty")
-    if len(data) > max_bytes:
-        raise PictureTooLarge(f"{path.name}: more bytes than a picture within the cap can have")
     return data
 
 
-def _decode(data: bytes, *, name: str, max_megapixels: float) -> Image.Image:
+def format_of(suffix: str) -> str:
+    """The format that a suffix (with the dot) stands for.
+
+    Raises:
+        MissingExtra: that of HEIC, and the extra is not installed.
+        PictureError: it is none of :data:`FORMATS`.
+    """
+    suffix = suffix.lower()
+    if suffix in _HEIF_SUFFIXES and suffix not in FORMATS:
+        raise MissingExtra("pillow-heif", "heif")
+    if suffix not in FORMATS:
+        raise PictureError(f"{suffix or 'a file without suffix'} is not supported")
+    return FORMATS[suffix]
+
+
+def load_heif() -> None:
+    """Let Pillow read and write HEIC. Raises `MissingExtra` if the extra is not installed."""
     try:
-        image = Image.open(io.BytesIO(data), formats=sorted(set(FORMATS.values())))
+        import pillow_heif  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise MissingExtra("pillow-heif", "heif") from error
+    pillow_heif.register_heif_opener()
+
+
+def _decode(data: bytes, *, name: str, max_megapixels: float) -> Image.Image:
+    formats = set(FORMATS.values()) - {"HEIF"}
+    if _is_heif(data):
+        load_heif()
+        formats.add("HEIF")
+    try:
+        _check_canvas(data, name=name, max_megapixels=max_megapixels)
+        image = Image.open(io.BytesIO(data), formats=sorted(formats))
         _check_header(image, name=name, max_megapixels=max_megapixels)
         image.load()
     except PictureError:
@@ -170,7 +208,7 @@ def _decode(data: bytes, *, name: str, max_megapixels: float) -> Image.Image:
             f"{name}: more pixels than the cap of {max_megapixels:g} megapixels"
         ) from error
     except UnidentifiedImageError as error:
-        allowed = ", ".join(sorted(set(FORMATS.values())))
+        allowed = ", ".join(sorted(formats))
         raise PictureError(f"{name}: expected a picture of one of {allowed}") from error
     except MemoryError:
         raise
@@ -179,32 +217,69 @@ def _decode(data: bytes, *, name: str, max_megapixels: float) -> Image.Image:
     return image
 
 
-def _check_header(image: Image.Image, *, name: str, max_megapixels: float) -> None:
-    megapixels = image.width * image.height / 1e6
+def _is_heif(data: bytes) -> bool:
+    """By the brands of its first box; AVIF has the same box, and Pillow reads that itself."""
+    if data[4:8] != b"ftyp":
+        return False
+    end = min(int.from_bytes(data[:4], "big"), len(data), 4096)
+    brands = {data[at : at + 4] for at in (8, *range(16, end, 4))}
+    return bool(brands & _HEIF_BRANDS) and not brands & {b"avif", b"avis"}
+
+
+def _check_canvas(data: bytes, *, name: str, max_megapixels: float) -> None:
+    """WebP's decoder takes memory for the whole canvas when it is opened, so that is checked."""
+    if data[:4] != b"RIFF" or data[8:16] != b"WEBPVP8X":
+        return
+    width = 1 + int.from_bytes(data[24:27], "little")
+    height = 1 + int.from_bytes(data[27:30], "little")
+    _check_size(width, height, name=name, max_megapixels=max_megapixels)
+
+
+def _check_size(width: int, height: int, *, name: str, max_megapixels: float) -> None:
+    megapixels = width * height / 1e6
     if megapixels > max_megapixels:
         raise PictureTooLarge(
             f"{name}: expected at most {max_megapixels:g} megapixels, got {megapixels:.1f}; "
             "raise max_megapixels if the picture is meant to be that large"
         )
+
+
+def _check_header(image: Image.Image, *, name: str, max_megapixels: float) -> None:
+    _check_size(image.width, image.height, name=name, max_megapixels=max_megapixels)
+    if image.format == "TIFF":  # a tile may be larger than its picture, and is decoded whole
+        tags = getattr(image, "tag_v2", {})
+        tile_wh = (tags.get(_TILE_WIDTH, 1), tags.get(_TILE_WIDTH + 1, 1))
+        _check_size(*tile_wh, name=name, max_megapixels=max_megapixels)
     if image.width < 1 or image.height < 1:
         raise PictureError(f"{name}: the picture has no pixels")
+    if image.mode not in _MODES | _SIXTEEN_BIT:
+        raise PictureError(f"{name}: pixel type {image.mode} is not supported: use 8 or 16 bits")
     # An MPO is a phone's JPEG with a preview, depth or stereo picture behind it: data that trails.
-    if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
+    if image.format != "MPO" and getattr(image, "is_animated", False):
         raise PictureError(
             f"{name}: expected one still picture, got an animation or several pages; "
             "split it into single pictures first"
         )
 
 
-def _upright_rgb(image: Image.Image, *, name: str) -> np.ndarray:
-    """The pixels as read-only uint8 ``(H, W, 3)``: sRGB, on white, orientation applied."""
+def _upright_rgb(image: Image.Image, *, name: str, data: bytes = b"") -> np.ndarray:
+    """The pixels as read-only uint8 ``(H, W, 3)``: sRGB, on white, orientation applied.
+
+    ``data``: the bytes of the file, for what Pillow does not tell of its colours.
+    """
+    if image.mode not in _MODES | _SIXTEEN_BIT:
+        raise PictureError(f"{name}: pixel type {image.mode} is not supported: use 8 or 16 bits")
     try:
         orientation = image.getexif().get(_ORIENTATION_TAG, 1)
-        image = _on_white(_srgb(_eight_bit(image, name=name)))
+        profile = stated_profile(image, data)
+        colour, alpha = _colour_and_alpha(image)
+        upright = _on_white(to_srgb(colour, profile), alpha)
         if orientation in _UPRIGHT:
-            image = image.transpose(_UPRIGHT[orientation])
-        pixels = np.asarray(image)
-    except (PictureError, MemoryError):
+            upright = upright.transpose(_UPRIGHT[orientation])
+        pixels = np.asarray(upright)
+    except PictureError as error:
+        raise PictureError(f"{name}: {error}") from error
+    except MemoryError:
         raise
     except Exception as error:  # damaged EXIF or colour data, in a dozen types
         raise PictureError(f"{name}: damaged or truncated ({type(error).__name__})") from error
@@ -212,57 +287,26 @@ def _upright_rgb(image: Image.Image, *, name: str) -> np.ndarray:
     return pixels
 
 
-def _eight_bit(image: Image.Image, *, name: str) -> Image.Image:
+def _colour_and_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """Modes L, RGB or CMYK, and L or None: what a profile can be applied to, and the rest."""
     if image.mode in _SIXTEEN_BIT:
-        grey = np.asarray(image).astype(np.float32) / 257.0  # 65535 / 255
-        return Image.fromarray(np.rint(grey).astype(np.uint8))
-    if image.mode not in _MODES:
-        raise PictureError(f"{name}: pixel type {image.mode} is not supported: use 8 or 16 bits")
-    if image.mode in ("P", "PA", "La", "LA", "RGBa") or (image.has_transparency_data):
-        return _with_profile(image.convert("RGBA" if image.has_transparency_data else "RGB"), image)
-    return _with_profile(image.convert("RGB"), image) if image.mode in ("1", "YCbCr") else image
+        return _sixteen_bit(image)
+    grey = image.mode in ("1", "L", "LA", "La")
+    if image.has_transparency_data:
+        both = image.convert("LA" if grey else "RGBA")
+        return both.convert("L" if grey else "RGB"), both.getchannel("A")
+    return (image if image.mode == "CMYK" else image.convert("L" if grey else "RGB")), None
 
 
-def _with_profile(converted: Image.Image, source: Image.Image) -> Image.Image:
-    if "icc_profile" in source.info:
-        converted.info["icc_profile"] = source.info["icc_profile"]
-    return converted
+def _sixteen_bit(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    values = np.asarray(image)
+    grey = Image.fromarray(np.rint(values.astype(np.float32) / 257.0).astype(np.uint8))  # to 255
+    clear = image.info.get("transparency")
+    alpha = Image.fromarray(np.where(values == clear, 0, 255).astype(np.uint8))
+    return grey, alpha if isinstance(clear, int) else None
 
 
-def _srgb(image: Image.Image) -> Image.Image:
-    """Convert by the embedded profile to sRGB, mode RGB or RGBA; without a usable one, plainly."""
-    alpha = image.getchannel("A") if image.mode == "RGBA" else None
-    colour = image.convert("RGB") if image.mode in ("RGBA", "RGBX") else image
-    converted = _by_profile(colour, image.info.get("icc_profile")) or colour.convert("RGB")
-    if alpha is not None:
-        converted.putalpha(alpha)
-    return converted
-
-
-def _by_profile(image: Image.Image, icc_profile: bytes | None) -> Image.Image | None:
-    if not icc_profile:
-        return None
-    try:
-        profile = ImageCms.getOpenProfile(io.BytesIO(icc_profile))
-        facts: Any = profile.profile
-        space, text = facts.xcolor_space, facts.profile_description or ""
-        fits = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}.get(space.strip()) == image.mode
-        if not fits or "srgb" in text.lower():
-            return None
-        return ImageCms.profileToProfile(
-            image,
-            profile,
-            ImageCms.createProfile("sRGB"),
-            renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
-            outputMode="RGB",
-            flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
-        )
-    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-        return None  # a damaged profile: the colours are shown as sRGB, as browsers do
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    if image.mode != "RGBA":
+def _on_white(image: Image.Image, alpha: Image.Image | None) -> Image.Image:
+    if alpha is None:
         return image
-    white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-    return Image.alpha_composite(white, image).convert("RGB")
+    return Image.composite(image, Image.new("RGB", image.size, (255, 255, 255)), alpha)

@@ -88,6 +88,7 @@ def test_wrong_usage_is_status_2(photo: Path, tmp_path: Path) -> None:
         ["anonymize", str(photo), "-o", str(tmp_path)],
         ["anonymize", str(photo), *out, "--strength", "3"],
         ["anonymize", str(photo), *out, "--on-nobody", "ignore"],
+        ["anonymize", str(photo), *out, "--on-refusal", "ignore"],
         ["anonymize", str(photo), *out, "--recipe", "nonesuch"],
         ["anonymize", str(photo), *out, "--no-such-option"],
         ["nonsense"],
@@ -99,10 +100,11 @@ def test_wrong_usage_is_status_2(photo: Path, tmp_path: Path) -> None:
 
 def test_options_reach_the_recipe(photo: Path, tmp_path: Path, recipes: list[Recipe]) -> None:
     arguments = ["anonymize", str(photo), "-o", str(tmp_path / "o"), "-a", "1.5", "--steps", "3"]
-    arguments += ["--strength", "0.5", "--on-nobody", "copy", "--model", "tiny", "--seed", "k"]
+    arguments += ["--strength", "0.5", "--on-nobody", "copy", "--on-refusal", "obfuscate"]
+    arguments += ["--model", "tiny", "--seed", "k"]
     assert runner.invoke(cli.app, arguments).exit_code == 0
     changed = {"anonymization_scale": 1.5, "steps": 3, "strength": 0.5}
-    changed |= {"on_nobody": "copy", "model": "tiny"}
+    changed |= {"on_nobody": "copy", "on_refusal": "obfuscate", "model": "tiny"}
     assert recipes == [Recipe.load("mini").changed(changed)]
     header = json.loads((tmp_path / "o" / "manifest.jsonl").read_text().splitlines()[0])
     assert header["key"] == "k"

@@ -54,9 +54,10 @@ def test_every_format_is_read(tmp_path: Path, suffix: str) -> None:
     assert len(picture.sha256) == 64
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
+@pytest.mark.parametrize("suffix", [s for s in WRITERS if s != ".bmp"] + ["z.tif"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_every_orientation_is_applied(tmp_path: Path, suffix: str, orientation: int) -> None:
+    """AVIF has boxes of its own for it, and a packed TIFF is turned by another decoder."""
     undo = {
         1: lambda a: a,
         2: lambda a: a[:, ::-1],
@@ -70,7 +71,8 @@ def test_every_orientation_is_applied(tmp_path: Path, suffix: str, orientation: 
     stored = Image.fromarray(np.ascontiguousarray(undo[orientation](CORNERS)))
     exif = Image.Exif()
     exif[0x0112] = orientation
-    path = saved(tmp_path, f"a{suffix}", stored, exif=exif, **WRITERS[suffix])
+    options = WRITERS.get(suffix, {"compression": "tiff_lzw"})
+    path = saved(tmp_path, f"a{suffix}", stored, exif=exif, **options)
     assert close(Picture.open(path).pixels, CORNERS)
 
 
@@ -87,9 +89,84 @@ def test_every_pixel_type_becomes_rgb(tmp_path: Path, mode: str) -> None:
     assert close(pixels, np.repeat(grey[..., None], 3, axis=2))
 
 
-def test_transparency_is_laid_on_white(tmp_path: Path) -> None:
-    image = Image.new("RGBA", (4, 4), (200, 0, 0, 0))
-    assert (Picture.open(saved(tmp_path, "a.png", image)).pixels == 255).all()
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "PA", "P", "L", "RGB", "I;16"])
+def test_transparency_is_laid_on_white(tmp_path: Path, mode: str) -> None:
+    """By a channel of its own, or by one value or palette entry that is clear."""
+    half = Image.new("RGBA", (8, 4), (0, 0, 0, 255))
+    half.paste((255, 0, 0, 0), (0, 0, 4, 4))
+    options: dict = {}
+    if mode in ("RGBA", "LA", "PA"):
+        image = half.convert(mode) if mode != "PA" else half.quantize(4)
+    else:
+        red = half.convert("RGB")
+        image = red.quantize(2) if mode == "P" else red.convert(mode if mode != "I;16" else "L")
+        if mode == "I;16":
+            image = Image.fromarray(np.asarray(image).astype(np.uint16) * 257)
+        options["transparency"] = image.getpixel((0, 0))
+    pixels = Picture.open(saved(tmp_path, "a.png", image, **options)).pixels
+    assert (pixels[:, :4] == 255).all()
+    assert (pixels[:, 4:] == 0).all()
+
+
+def test_a_clear_black_of_one_bit_is_white(tmp_path: Path) -> None:
+    path = saved(tmp_path, "a.png", Image.new("1", (4, 4), 0), transparency=0)
+    assert (Picture.open(path).pixels == 255).all()
+
+
+def test_sixteen_bits_of_colour_keep_their_upper_bytes(tmp_path: Path) -> None:
+    """A PNG of 16-bit RGB with a grey + alpha twin, and a TIFF, none of which Pillow can write."""
+    for kind, channels in ((2, 3), (6, 4), (4, 2)):
+        values = np.full((3, 5, channels), 0xFFFF, np.uint16)
+        values[..., 0] = 0x12FF
+        rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+        path = tmp_path / "a.png"
+        path.write_bytes(png_file(struct.pack(">IIBBBBB", 5, 3, 16, kind, 0, 0, 0), rows))
+        expected = [0x12, 0x12, 0x12] if kind == 4 else [0x12, 255, 255]
+        assert (Picture.open(path).pixels == expected).all(), kind
+
+
+def png_file(header: bytes, rows: bytes) -> bytes:
+    data = b"\x89PNG\r\n\x1a\n"
+    for kind, content in ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")):
+        check = struct.pack(">I", zlib.crc32(kind + content))
+        data += struct.pack(">I", len(content)) + kind + content + check
+    return data
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_tiff_of_sixteen_bits_of_colour(tmp_path: Path, order: str) -> None:
+    values = np.full((3, 5, 3), 0xFFFF, np.uint16)
+    values[..., 0] = 0x12FF
+    body = values.astype(f"{order}u2").tobytes() + struct.pack(f"{order}HHH", 16, 16, 16)
+    short = [(256, 5), (257, 3), (259, 1), (262, 2), (277, 3), (278, 3)]
+    entries = [struct.pack(f"{order}HHIHH", tag, 3, 1, value, 0) for tag, value in short]
+    long = [(258, 3, 3, 8 + 90), (273, 4, 1, 8), (279, 4, 1, 90)]
+    entries += [struct.pack(f"{order}HHII", *entry) for entry in long]
+    entries.sort(key=lambda entry: struct.unpack(f"{order}H", entry[:2]))
+    start = b"II*\0" if order == "<" else b"MM\0*"
+    directory = struct.pack(f"{order}H", len(entries)) + b"".join(entries) + bytes(4)
+    path = tmp_path / "a.tif"
+    path.write_bytes(start + struct.pack(f"{order}I", 8 + len(body)) + body + directory)
+    assert (Picture.open(path).pixels == [0x12, 255, 255]).all()
+
+
+@pytest.mark.parametrize("mode", ["I", "F", "LAB", "HSV"])
+def test_other_pixel_types_are_refused(tmp_path: Path, mode: str) -> None:
+    with pytest.raises(PictureError, match="not supported"):
+        Picture.from_image(Image.new(mode, (4, 4)))
+    if mode != "HSV":
+        with pytest.raises(PictureError, match=r"a\.tif.*not supported"):
+            Picture.open(saved(tmp_path, "a.tif", Image.new(mode, (4, 4))))
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".tif"])
+def test_inks_become_their_colours(tmp_path: Path, suffix: str) -> None:
+    """CMYK as it is in a TIFF, and turned round as Adobe writes it into a JPEG."""
+    for inks, colour in {(0, 255, 255, 0): (255, 0, 0), (0, 0, 0, 255): (0, 0, 0)}.items():
+        image = Image.new("CMYK", (16, 16), inks)
+        path = saved(tmp_path, f"a{suffix}", image)
+        assert (b"Adobe" in path.read_bytes()) == (suffix == ".jpg")
+        assert np.abs(Picture.open(path).pixels.astype(int) - colour).max() <= 3
 
 
 def test_wide_gamut_is_converted(tmp_path: Path) -> None:
@@ -134,6 +211,13 @@ def test_the_cap_is_the_callers(tmp_path: Path) -> None:
         Picture.open(path, max_megapixels=0.01)
     with pytest.raises(SettingError):
         Picture.open(path, max_megapixels=0)
+
+
+def test_a_file_of_too_many_bytes_is_not_read(tmp_path: Path) -> None:
+    path = saved(tmp_path, "a.png", Image.new("RGB", (20, 10)))
+    os.truncate(path, 65 << 20)  # the disk keeps no bytes for it
+    with pytest.raises(PictureTooLarge, match="bytes"):
+        Picture.open(path, max_megapixels=0.01)
 
 
 def test_bad_files_are_refused(tmp_path: Path) -> None:

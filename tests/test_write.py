@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 
 from camouflage import write
-from camouflage.errors import OutputError, SettingError
+from camouflage.errors import OutputError, OutputLost, SettingError
 from camouflage.picture import FORMATS, Picture
 from camouflage.write import encode, remove_partials, write_bytes, write_picture
 
@@ -114,25 +114,132 @@ def test_a_file_made_meanwhile_is_kept(tmp_path: Path, monkeypatch: pytest.Monke
     assert [file.name for file in tmp_path.iterdir()] == ["a.bin"]
 
 
+@pytest.fixture(params=["nameless", "named", "no link by descriptor"])
+def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A partial file without a name, where there is such a thing, or with one."""
+    if request.param == "nameless" and not hasattr(os, "O_TMPFILE"):
+        pytest.skip("of Linux")
+    if request.param == "named":
+        monkeypatch.setattr(write, "_nameless", lambda folder: None)
+    if request.param == "no link by descriptor":
+        link = os.link
+
+        def picky(source: object, target: object, **options: object) -> None:
+            if "src_dir_fd" in options:
+                raise PermissionError(errno.EPERM, "Operation not permitted")
+            link(source, target, **options)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(os, "link", picky)
+    return request.param
+
+
 @pytest.mark.skipif(os.name != "posix", reason="modes are those of POSIX")
-def test_modes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[int] = []
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_partial_is_private(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, overwrite: bool
+) -> None:
+    """Looked at while it is written: by its name if it has one, and by the open file."""
+    seen: list[tuple[int, list[tuple[str, int]]]] = []
     sync = os.fsync
 
     def watched(descriptor: int) -> None:
-        seen.append(stat.S_IMODE(os.fstat(descriptor).st_mode))
+        status = os.fstat(descriptor)
+        if stat.S_ISREG(status.st_mode):
+            assert os.pread(descriptor, 9, 0) == b"whole", "it is all there before it is flushed"
+            names = [(p.name, mode_of(p)) for p in tmp_path.iterdir() if p.name != "a"]
+            seen.append((stat.S_IMODE(status.st_mode), names))
         sync(descriptor)
 
     monkeypatch.setattr(write.os, "fsync", watched)
+    if overwrite:
+        (tmp_path / "a").write_bytes(b"old")
+    before = os.umask(0)
+    try:
+        write_bytes(b"whole", tmp_path / "a", overwrite=overwrite)
+    finally:
+        os.umask(before)
+    assert mode_of(tmp_path / "a") == 0o666
+    assert (tmp_path / "a").read_bytes() == b"whole"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    mode, names = seen[-1]
+    assert mode == 0o600
+    if kind == "nameless":
+        assert names == []
+    else:
+        (name, named_mode) = names[0]
+        assert named_mode == 0o600
+        assert name.startswith(".camouflage-")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are those of POSIX")
+def test_rights_are_widened_when_nothing_is_hidden_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Else a run killed there leaves a hidden second name that all may read."""
+    seen: list[list[str]] = []
+    monkeypatch.setattr(
+        os, "fchmod", lambda *_: seen.append([path.name for path in tmp_path.iterdir()])
+    )
+    write_bytes(b"x", tmp_path / "a")
+    assert seen == [["a"]]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are those of POSIX")
+def test_modes(tmp_path: Path, kind: str) -> None:
     before = os.umask(0o027)
     try:
         write_bytes(b"x", tmp_path / "a")
         write_bytes(b"x", tmp_path / "b", private=True)
     finally:
         os.umask(before)
-    assert seen[0] == 0o600
     assert mode_of(tmp_path / "a") == 0o640
     assert mode_of(tmp_path / "b") == 0o600
+
+
+def test_a_disk_without_modes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """USB sticks: a file whose rights cannot be widened is written all the same."""
+
+    def refused(descriptor: int, mode: int) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "fchmod", refused)
+    write_bytes(b"x", tmp_path / "a")
+    assert (tmp_path / "a").read_bytes() == b"x"
+
+
+def test_a_failed_replacement_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", refused)
+    (tmp_path / "a").write_bytes(b"old")
+    with pytest.raises(OutputLost):
+        write_bytes(b"new", tmp_path / "a", overwrite=True)
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a", b"old")]
+
+
+def test_a_disk_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refused)
+    write_bytes(b"x", tmp_path / "a")
+    write_bytes(b"y", tmp_path / "b", overwrite=True)
+    assert (tmp_path / "a").read_bytes() + (tmp_path / "b").read_bytes() == b"xy"
+    with pytest.raises(OutputError, match="exists"):
+        write_bytes(b"z", tmp_path / "a")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+
+@pytest.mark.parametrize("code", sorted({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}))
+def test_what_is_lost_and_what_is_not(code: int) -> None:
+    lost = write.output_error(OSError(code, os.strerror(code)), "a.png")
+    assert isinstance(lost, OutputLost)
+    for other in (errno.ENAMETOOLONG, errno.EACCES, errno.EISDIR, errno.EINVAL, errno.EFBIG):
+        error = write.output_error(OSError(other, os.strerror(other)), "a.png")
+        assert not isinstance(error, OutputLost)
 
 
 def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

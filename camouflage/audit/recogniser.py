@@ -29,6 +29,13 @@ Measured on 79 x 3 photographs of LFW, shrunk: at 14 px of eye distance it accep
 people at 1 % of others, at 10 px 91 %, at 8 px 79 %, at 7 px 69 %; and 8 % of the same people are
 beyond 0.6 at 8 px.
 """
+NO_FACE_DISTANCE = 0.5
+"""A chip that is nearer than this to a black one shows nothing that the network knows.
+
+Measured: of 52 detections on walls and textures the median is at 0.42, three of four are below 0.5;
+of 52 people of LFW none is below 0.60, of faces half hidden 0.56, of 8 px eye distance 0.58, after
+a blur of 0.15 of the eye distance 0.53. Walls are 0.38 to 0.65 from each other, as one person is.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -62,6 +69,7 @@ class Recogniser:
             raise SettingError(f"expected min_eye_distance_px > 0, got {min_eye_distance_px}")
         self.min_eye_distance_px = min_eye_distance_px
         self._network = _network()
+        self._black: np.ndarray | None = None
 
     def embed(self, pixels: np.ndarray, faces: Sequence[Face]) -> Embeddings:
         """Embeddings of faces of one upright RGB picture, uint8 ``(H, W, 3)``, in their order."""
@@ -73,6 +81,16 @@ class Recogniser:
             chips = [_chip(pixels, faces[i].points_xy) for i in large]
             rows[large] = np.array(self._network.compute_face_descriptor(chips))
         return Embeddings(rows=rows)
+
+    def sees_nothing(self, embeddings: Embeddings) -> np.ndarray:
+        """bool (N,): the network finds no face in these chips, so it cannot tell one from another.
+
+        False for a face without a row.
+        """
+        if self._black is None:
+            black = np.zeros((CHIP_PX, CHIP_PX, 3), np.uint8)
+            self._black = np.array(self._network.compute_face_descriptor(black))
+        return np.linalg.norm(embeddings.rows - self._black, axis=1) < NO_FACE_DISTANCE
 
 
 def _network() -> Any:

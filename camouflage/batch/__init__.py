@@ -3,5 +3,17 @@
 from camouflage.batch.folder import Outcome, run_folder
 from camouflage.batch.jobs import Job, Jobs, find_jobs
 from camouflage.batch.manifest import STATES, Entry, Manifest
+from camouflage.batch.report import Report, outcome_json
 
-__all__ = ["STATES", "Entry", "Job", "Jobs", "Manifest", "Outcome", "find_jobs", "run_folder"]
+__all__ = [
+    "STATES",
+    "Entry",
+    "Job",
+    "Jobs",
+    "Manifest",
+    "Outcome",
+    "Report",
+    "find_jobs",
+    "outcome_json",
+    "run_folder",
+]

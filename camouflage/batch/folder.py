@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
 from camouflage.batch.jobs import Job
 from camouflage.batch.manifest import Entry, Manifest, State
-from camouflage.errors import AuditRefused, CamouflageError, NobodyFound, OutputError, PictureError
-from camouflage.picture import FORMATS, Picture
-from camouflage.write import encode, remove_partials, write_bytes
+from camouflage.errors import (
+    AuditRefused,
+    CamouflageError,
+    NobodyFound,
+    OutputError,
+    OutputLost,
+    PictureError,
+)
+from camouflage.picture import Picture, format_of
+from camouflage.subjects.boxes_file import Places, boxes_json, mask_png
+from camouflage.write import encode, output_error, remove_partials, write_bytes
 
 if TYPE_CHECKING:
     from camouflage.anonymizer import Anonymizer, Result
@@ -27,12 +36,23 @@ SHEET_GAP_PX = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of one job. ``resumed``: it was done by an earlier run and left as it is."""
+    """What became of one job.
+
+    ``output``: the file, relative to the output folder, if there is one. ``error`` and ``message``:
+    type and text where there is none. ``resumed``: an earlier run finished it and it was left as it
+    is. ``redone``: an earlier run finished it, and this is what changed since. ``faces``: how many
+    were found. ``seconds``: spent on it by this run.
+    """
 
     job: Job
     state: State
+    output: str | None = None
+    error: str = ""
     message: str = ""
     resumed: bool = False
+    redone: tuple[str, ...] = ()
+    faces: int = 0
+    seconds: float = 0.0
 
 
 def run_folder(
@@ -42,7 +62,10 @@ def run_folder(
     output: Path,
     manifest: Manifest,
     weights: str,
+    places: Places | None = None,
     sheet: bool = False,
+    boxes: bool = False,
+    masks: bool = False,
     overwrite: bool = False,
 ) -> Iterator[Outcome]:
     """Do the jobs one after the other, while the result is iterated over.
@@ -51,8 +74,13 @@ def run_folder(
     key is left as it is. A result that an earlier run left and that must be made again is removed
     first. Whatever goes wrong with one picture makes it ``failed``, and nothing is written for it.
 
+    ``places``: what the user says of where people are. ``sheet``, ``boxes`` and ``masks`` ask for
+    files beside each result: before | after, what was treated, which pixels were changed.
+
     Raises:
-        OutputError: the manifest cannot be written; without a record nothing more is done.
+        OutputLost: nothing more can be written or recorded: the disk is full, read-only or failing,
+            or the folder is gone. It, and an interruption, leaves nothing of the input at hand.
+        OutputError: what a killed run left half written cannot be removed.
     """
     remove_partials(output)
     run = _Run(
@@ -60,7 +88,10 @@ def run_folder(
         output=output,
         manifest=manifest,
         weights=weights,
+        places=places or Places(),
         sheet=sheet,
+        boxes=boxes,
+        masks=masks,
         overwrite=overwrite,
     )
     for job in jobs:
@@ -73,41 +104,91 @@ class _Run:
     output: Path
     manifest: Manifest
     weights: str
+    places: Places
     sheet: bool
+    boxes: bool
+    masks: bool
     overwrite: bool
 
     def one(self, job: Job) -> Outcome:
-        if self._is_done(job):
-            state = self.manifest.state(job.relative)
-            return Outcome(job=job, state=state, resumed=True)
+        changes = self._changes(job)
+        if changes == ():
+            return self._resumed(job)
         start = time.perf_counter()
         try:
-            entry = self._made(job, start)
-        except Exception as error:  # noqa: BLE001  one picture must not stop the others
-            self._remove(job)
-            entry = self._entry(job, "failed", start=start, error=error)
-        self.manifest.append(entry)
-        message = entry.error["message"] if entry.error else ""
-        return Outcome(job=job, state=entry.state, message=message)
+            entry = self._decided(job, start)
+            self.manifest.append(entry)
+        except BaseException:  # stopped: what has no record does not stay
+            with contextlib.suppress(OutputError):
+                self._remove(job)
+            raise
+        return _outcome(job, asdict(entry), redone=changes or (), seconds=entry.seconds["total"])
 
-    def _is_done(self, job: Job) -> bool:
-        return not job.problem and self.manifest.done(
+    def _changes(self, job: Job) -> tuple[str, ...] | None:
+        """As `Manifest.changes`; files beside a result that are asked for count as parts of it."""
+        if job.problem:
+            return None
+        changes = self.manifest.changes(
             job.relative,
             source=job.source,
             output=self.output,
             recipe_sha256=self.anonymizer.recipe.sha256,
             weights=self.weights,
+            places_sha256=self.places.digest(job.relative),
         )
+        state = (self.manifest.entry(job.relative) or {}).get("state")
+        if changes == () and state in ("written", "copied"):
+            for name in self._beside(job, written=state == "written"):
+                if not self.manifest.owns(name, folder=self.output):
+                    return ("a file beside it (sheet, boxes or mask) was changed or is gone",)
+        return changes
+
+    def _beside(self, job: Job, *, written: bool = True) -> tuple[str, ...]:
+        """The files that are asked for. Of a copy nothing was treated."""
+        return job.beside(
+            sheet=self.sheet, boxes=self.boxes and written, masks=self.masks and written
+        )
+
+    def _result(self, job: Job, picture: Picture) -> Result:
+        """Anonymizers that know no given places do where none are given."""
+        key, detect = self.manifest.key, self.places.detect
+        regions = self.places.regions(job.relative, picture.size_hw)
+        if regions is None and detect:
+            return self.anonymizer(picture, seed=key)
+        return self.anonymizer(picture, seed=key, regions=regions, detect=detect)
+
+    def _resumed(self, job: Job) -> Outcome:
+        entry = self.manifest.entry(job.relative) or {}
+        if not entry.get("output"):
+            self._remove(job)  # an older result that somebody put back
+        return _outcome(job, entry, resumed=True)
+
+    def _decided(self, job: Job, start: float) -> Entry:
+        try:
+            return self._made(job, start)
+        except Exception as error:  # noqa: BLE001  one picture must not stop the others
+            self._end_if_lost(error)
+            self._remove(job)
+            return self._entry(job, "failed", start=start, error=error)
+
+    def _end_if_lost(self, error: Exception) -> None:
+        """A full disk would only make thousands of inputs fail: that ends the run."""
+        if isinstance(error, OutputLost):
+            raise error
+        if isinstance(error, OutputError) and not os.access(self.output, os.W_OK | os.X_OK):
+            raise OutputLost(
+                "the output folder is gone or may not be written any more; mend that and run the "
+                "same command again, what is finished is kept"
+            ) from error
 
     def _made(self, job: Job, start: float) -> Entry:
         if job.problem:
             raise PictureError(job.problem)
-        if job.source.suffix.lower() not in FORMATS:
-            raise PictureError(f"{job.source.suffix or 'a file without suffix'} is not supported")
+        format_of(job.source.suffix)
         self._make_room(job)
         recipe = self.anonymizer.recipe
         picture = Picture.open(job.source, max_megapixels=recipe.max_megapixels)
-        result = self.anonymizer(picture, seed=self.manifest.key)
+        result = self._result(job, picture)
         try:
             image = result.image
         except (NobodyFound, AuditRefused) as error:
@@ -117,8 +198,7 @@ class _Run:
         data = encode(pixels, suffix=job.source.suffix, jpeg_quality=recipe.jpeg_quality)
         digest = hashlib.sha256(data).hexdigest()
         self.manifest.about_to_write(job.relative, sha256=digest)
-        if self.sheet:
-            self._write_sheet(job, picture.pixels, pixels)
+        self._write_beside(job, picture, result, pixels)
         write_bytes(data, self.output / job.relative)
         return self._entry(
             job,
@@ -132,22 +212,40 @@ class _Run:
     def _make_room(self, job: Job) -> None:
         """Remove what stands at the output's place, if it is ours or may be overwritten."""
         self._remove(job)
-        path = self.output / job.relative
-        if os.path.lexists(path):
-            if not self.overwrite:
-                raise OutputError(f"{path.name} exists already; ask for overwriting to replace it")
-            path.unlink()
+        for name in (job.relative, *self._beside(job)):
+            path = self.output / name
+            if os.path.lexists(path):
+                if not self.overwrite:
+                    raise OutputError(
+                        f"{path.name} exists already; ask for overwriting to replace it"
+                    )
+                _unlink(path)
 
-    def _write_sheet(self, job: Job, before: np.ndarray, after: np.ndarray) -> None:
-        data = encode(sheet_pixels(before, after), suffix=".jpg")
-        self.manifest.about_to_write(job.sheet, sha256=hashlib.sha256(data).hexdigest())
-        write_bytes(data, self.output / job.sheet, overwrite=self.overwrite, private=True)
+    def _write_beside(self, job: Job, picture: Picture, result: Result, pixels: np.ndarray) -> None:
+        wanted = self._beside(job, written=result.state != "copied")
+        if job.sheet in wanted:
+            sheet = encode(sheet_pixels(picture.pixels, pixels), suffix=".jpg")
+            self._write_one(job.sheet, sheet, private=True)
+        if job.boxes in wanted:
+            self._write_one(job.boxes, boxes_json(job.relative, result.regions))
+        if job.mask in wanted:
+            self._write_one(job.mask, mask_png(result.mask))
+
+    def _write_one(self, name: str, data: bytes, *, private: bool = False) -> None:
+        self.manifest.about_to_write(name, sha256=hashlib.sha256(data).hexdigest())
+        write_bytes(data, self.output / name, private=private)
 
     def _remove(self, job: Job) -> None:
-        """Nothing of ours stays at the places of a result and its sheet."""
-        for name in (job.relative, job.sheet):
+        """Nothing of ours stays at the places of a result and of the files beside it.
+
+        Raises `OutputLost`: an input without a result, beside a result, would be a false record.
+        """
+        for name in (job.relative, *job.beside()):
             if self.manifest.owns(name, folder=self.output):
-                (self.output / name).unlink(missing_ok=True)
+                try:
+                    _unlink(self.output / name)
+                except OutputError as error:
+                    raise OutputLost(str(error)) from error
 
     def _entry(
         self,
@@ -175,8 +273,38 @@ class _Run:
             weights=self.weights,
             threshold=recipe.threshold,
             attempts=len(recipe.ladder),
+            places_sha256=self.places.digest(job.relative),
             error=_described(error, job) if error else None,
         )
+
+
+def _outcome(
+    job: Job,
+    entry: dict[str, Any],
+    *,
+    resumed: bool = False,
+    redone: tuple[str, ...] = (),
+    seconds: float = 0.0,
+) -> Outcome:
+    error = entry.get("error") or {}
+    return Outcome(
+        job=job,
+        state=entry["state"],
+        output=entry.get("output"),
+        error=error.get("type", ""),
+        message=error.get("message", ""),
+        resumed=resumed,
+        redone=redone,
+        faces=len(entry.get("faces") or ()),
+        seconds=seconds,
+    )
+
+
+def _unlink(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise output_error(error, f"{path.name} could not be removed") from error
 
 
 def sheet_pixels(before: np.ndarray, after: np.ndarray) -> np.ndarray:
@@ -194,6 +322,6 @@ def _described(error: Exception, job: Job) -> dict[str, str]:
         message = error.strerror or ""  # the text of an OSError holds the whole path
     else:
         message = str(error)
-    for folder in {str(job.source.parent), str(job.source.resolve().parent)} - {"."}:
+    for folder in {str(job.source.parent), os.path.dirname(os.path.realpath(job.source))} - {"."}:
         message = message.replace(folder + os.sep, "")
     return {"type": type(error).__name__, "message": message}
