@@ -29,7 +29,8 @@ from benchmarks.attack import Gallery, Interval, bootstrap, hits, require_contro
 from benchmarks.photos import GALLERY_CACHE, Photo, by_person, gallery_rows, main_face, split
 from benchmarks.sheet import contact_sheet, markdown_table
 from camouflage import obfuscate
-from camouflage.anonymizer import Anonymizer, paste_order
+from camouflage.anonymizer import Anonymizer
+from camouflage.attempts import paste_order
 from camouflage.audit import Recogniser
 from camouflage.compose import compose
 from camouflage.errors import CamouflageError, SettingError

@@ -74,11 +74,16 @@ class Result:
             )
         if self.state == "refused" or self._pixels is None:
             reasons = "; ".join(self.verdict.reasons) if self.verdict else "no verdict"
-            raise AuditRefused(
-                f"the audit did not pass ({reasons}); try another seed, a larger anonymization "
-                "scale, more rungs on the ladder, or on_refusal='obfuscate'"
-            )
+            raise AuditRefused(f"the audit did not pass ({reasons}); {self._advice()}")
         return self._pixels
+
+    def _advice(self) -> str:
+        if self.verdict and all(face.passed for face in self.verdict.faces):
+            return "give the box of that person as a region (--boxes), so that it is redrawn too"
+        return (
+            "try another seed, a larger anonymization scale, more rungs on the ladder, or "
+            "on_refusal='obfuscate'"
+        )
 
     @property
     def mask(self) -> NDArray[np.bool_]:
@@ -122,6 +127,9 @@ class Anonymizer:
     ) -> None:
         if pipeline.landmarker is None:
             raise SettingError("scope 'faces' needs a pipeline with a landmark network")
+        from camouflage.pipelines.arguments import require_known
+
+        require_known("control_weights", recipe.control_weights, pipeline.config["controls"])
         self.recipe = recipe
         self.pipeline = pipeline
         self.detector = detector or FaceDetector(score=recipe.detection_score)
@@ -248,10 +256,7 @@ class Anonymizer:
             verdict=work.verdict,
             seconds=clock.seconds,
             size_wh=work.picture.pixels.shape[1::-1],
-            regions=tuple(
-                GivenRegion(box_xyxy=f.box_xyxy, points_xy=f.points_xy, score=f.score)
-                for f in work.faces
-            ),
+            regions=tuple(GivenRegion.of(face) for face in work.faces),
             _pixels=work.pixels if passed else None,
             _changed=work.changed if passed else None,
             _jpeg_quality=self.recipe.jpeg_quality,

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from camouflage.audit import Embeddings, Verdict
 from camouflage.compose import compose
-from camouflage.obfuscate import Obfuscation, grown, obfuscated
+from camouflage.obfuscate import Box, Obfuscation, grown, obfuscated
 from camouflage.picture import Picture
 from camouflage.subjects.faces import Face
+from camouflage.subjects.given import GivenFace
 
 if TYPE_CHECKING:
     from camouflage.anonymizer import Subject
@@ -81,11 +82,15 @@ class Work:
         self.pixels, self.changed = compose(self.picture.pixels, patches)
 
     def cover(self, method: Obfuscation) -> None:
-        """Cover the boxes of those that are pending, with a margin, over what was painted."""
+        """Cover the boxes of those that are pending, with a margin, over what was painted.
+
+        Of a given face also the boxes of what was found at its place and redrawn with it.
+        """
         size_hw = self.picture.size_hw
         boxes = [
-            grown(self.faces[i].box_xyxy, margin=COVER_MARGIN, size_hw=size_hw)
+            grown(box, margin=COVER_MARGIN, size_hw=size_hw)
             for i in self.pending
+            for box in boxes_of(self.faces[i])
         ]
         self.pixels = obfuscated(self.pixels, boxes, method)
         for x0, y0, x1, y1 in boxes:
@@ -125,6 +130,12 @@ class Work:
             )
             for face, attempts in zip(self.faces, self._attempts, strict=True)
         )
+
+
+def boxes_of(face: Face) -> tuple[Box, ...]:
+    """Its box, and of a given face the boxes of the found ones at its place."""
+    also = face.also_xyxy if isinstance(face, GivenFace) else ()
+    return (face.box_xyxy, *also)
 
 
 def paste_order(faces: Sequence[Face]) -> list[int]:

@@ -171,6 +171,7 @@ def anonymize(
     }
     try:
         settings = _recipe(recipe, model=model, changes=changes)
+        _keep_recipe(recipe, settings, output)
         from camouflage.batch import find_jobs
 
         found = find_jobs(inputs, output=output, sheet=sheet, boxes=write_boxes, masks=write_masks)
@@ -325,8 +326,7 @@ def _run(
     )
 
     from camouflage.batch import Manifest, Report, outcome_json, run_folder
-    from camouflage.errors import CamouflageError
-    from camouflage.write import write_bytes
+    from camouflage.errors import CamouflageError, SettingError
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     bar = Progress(*columns, TimeRemainingColumn(), transient=True, console=Console(stderr=True))
@@ -334,7 +334,7 @@ def _run(
     stop: dict = {}
     try:
         with _terminable(), Manifest.open(output / "manifest.jsonl", key=seed) as manifest:
-            write_bytes(settings.dump().encode(), output / "recipe.yaml", overwrite=True)
+            _write_recipe(settings, output)
             anonymizer = _anonymizer(settings)
             with bar:
                 task = bar.add_task("anonymizing", total=len(jobs))
@@ -347,6 +347,8 @@ def _run(
                     if tell:
                         tell(outcome_json(outcome))
                     bar.advance(task)
+    except SettingError as error:
+        _leave(str(error), status=2)
     except CamouflageError as error:
         stop = {"error": type(error).__name__, "message": str(error), "ended": 1}
     except KeyboardInterrupt as error:
@@ -399,6 +401,35 @@ def _machine_lines() -> Iterator[Callable[[str], None]]:
     stdout = sys.stdout
     with redirect_stdout(sys.stderr):
         yield lambda line: print(line, file=stdout, flush=True)
+
+
+def _write_recipe(settings: Recipe, output: Path) -> None:
+    """Beside the results, unless it stands there already, perhaps with somebody's comments."""
+    from camouflage.errors import SettingError
+    from camouflage.recipe import Recipe
+    from camouflage.write import write_bytes
+
+    path = output / "recipe.yaml"
+    try:
+        if path.exists() and Recipe.load(path) == settings:
+            return
+    except SettingError:
+        pass  # of another version, or damaged
+    write_bytes(settings.dump().encode(), path, overwrite=True)
+
+
+def _keep_recipe(recipe: str, settings: Recipe, output: Path) -> None:
+    """A recipe that the user wrote is not replaced by a changed one."""
+    from camouflage.errors import SettingError
+    from camouflage.recipe import Recipe, preset_names
+
+    path = output / "recipe.yaml"
+    mine = recipe not in preset_names() and path.exists() and path.samefile(recipe)
+    if mine and Recipe.load(recipe) != settings:
+        raise SettingError(
+            "the run's recipe would be written over your recipe.yaml: use another output folder, "
+            "or write the options into it"
+        )
 
 
 def _anonymizer(settings: Recipe) -> Anonymizer:

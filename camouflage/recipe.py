@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from camouflage.errors import SettingError
 
@@ -41,7 +42,7 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     model: Annotated[str, Field(min_length=1)]
-    """A size ("mini", "sd15", "tiny") or a folder in ``save_pretrained`` layout."""
+    """A size ("mini", "tiny") or a folder in ``save_pretrained`` layout."""
     scope: Literal["faces"]
     """What is redrawn."""
     anonymization_scale: Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -78,6 +79,14 @@ class Recipe(BaseModel):
     """Larger pictures are not decoded."""
     jpeg_quality: Annotated[int, Field(ge=1, le=100)]
     """Of written JPEG and WebP files."""
+
+    @model_validator(mode="after")
+    def _leaves_a_step(self) -> Recipe:
+        if math.floor(self.steps * self.strength + 1e-9) < 1:
+            raise ValueError(
+                f"strength {self.strength} leaves none of {self.steps} steps; raise one of them"
+            )
+        return self
 
     @classmethod
     def load(cls, name_or_path: str | os.PathLike[str]) -> Recipe:

@@ -13,8 +13,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from camouflage import Anonymizer, AuditRefused, NobodyFound, Recipe
+from camouflage import Anonymizer, AuditRefused, GivenRegion, NobodyFound, Recipe
 from camouflage.annotators.landmarks import LandmarkNet
+from camouflage.anonymizer import Result
+from camouflage.audit import FaceVerdict, Verdict
 from camouflage.errors import (
     CamouflageError,
     NonFiniteResult,
@@ -244,6 +246,34 @@ def test_a_pipeline_without_landmarks_is_refused_at_once() -> None:
     pipe.register_modules(landmarker=None)
     with pytest.raises(SettingError, match="landmark"):
         Anonymizer(Recipe.load("mini"), pipeline=pipe)
+
+
+def test_a_control_that_the_model_does_not_have_is_refused_at_once() -> None:
+    with pytest.raises(SettingError, match="landmark'"):
+        anonymizer(noise, control_weights={"landmark": 1.0})
+
+
+def test_a_cover_covers_all_that_was_found_at_a_given_place(astronaut) -> None:
+    found = anonymizer(noise)(astronaut, seed=7).faces[0].box_xyxy
+    x0, y0, x1, y1 = found
+    part = GivenRegion(box_xyxy=(x0, y0, x1, y0 + round(0.6 * (y1 - y0))))
+    bound = anonymizer(original, ladder=[RUNG], on_refusal="obfuscate")
+    result = bound(astronaut, seed=7, regions=[part])
+    assert result.faces[0].method == "obfuscated"
+    assert not result.pixels[y0:y1, x0:x1].any(), "a part of the face is not covered"
+
+
+def test_a_refusal_that_another_face_does_not_mend_says_so(astronaut) -> None:
+    passed = FaceVerdict(passed=True, judged_by="pixels", distance=None, changed=1.0, reason="")
+    verdict = Verdict(
+        passed=False, threshold=0.6, faces=(passed,), reasons=("a person was missed",),
+        trusted_model=True,
+    )  # fmt: skip
+    result = Result(
+        state="refused", faces=(), verdict=verdict, seconds={}, size_wh=(4, 4), _pixels=None
+    )
+    with pytest.raises(AuditRefused, match="--boxes"):
+        result.image  # noqa: B018
 
 
 def test_unreadable_input(tmp_path: Path) -> None:

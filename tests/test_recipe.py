@@ -78,6 +78,13 @@ def test_wrong_values(key: str, value: object) -> None:
         Recipe.load("mini").changed({key: value})
 
 
+def test_a_recipe_leaves_a_step() -> None:
+    recipe = Recipe.load("mini")
+    with pytest.raises(SettingError, match="none of 16 steps"):
+        recipe.changed({"steps": 16, "strength": 0.05})
+    assert recipe.changed({"steps": 20, "strength": 0.05}).strength == 0.05
+
+
 def test_a_change_changes_the_hash_and_not_the_original() -> None:
     recipe = Recipe.load("mini")
     changed = recipe.changed({"steps": recipe.steps + 1})

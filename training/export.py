@@ -110,7 +110,7 @@ def assemble(module: DenoiserModule, parts: Path) -> BasePipeline:
         default_strength=1.0,
         default_steps=16,
         default_anonymization_scale=1.0,
-        default_control_guidance=2.0,
+        default_control_guidance=1.5,
     )
 
 

@@ -213,7 +213,7 @@ def _audited(pair: Pair, judge: _Judge) -> Audited:
     try:
         original, result = Picture.open(pair.original).pixels, Picture.open(pair.result).pixels
         beside = carried(pair.result.read_bytes())
-    except (CamouflageError, OSError) as error:
+    except Exception as error:  # noqa: BLE001  one file must not stop the others
         return Audited(pair=pair, state="unreadable", reasons=(_said(error),))
     try:
         faces = judge.detector.detect(original)
@@ -221,7 +221,7 @@ def _audited(pair: Pair, judge: _Judge) -> Audited:
         if not faces:
             return _nobody(pair, original, result, beside, judge.detector)
         return _judged(pair, original, faces, result, beside, judge)
-    except CamouflageError as error:
+    except Exception as error:  # noqa: BLE001  what was not judged has not passed
         return Audited(pair=pair, state="failed", reasons=(_said(error),))
 
 
@@ -235,11 +235,14 @@ def _said(error: Exception) -> str:
 def _nobody(
     pair: Pair, original: np.ndarray, result: np.ndarray, beside: Carried, detector: FaceDetector
 ) -> Audited:
-    reasons, warnings = [], _warnings(beside)
+    reasons, warnings = _file_leaks(original, (), result, beside), _warnings(beside)
     if original.shape == result.shape:
-        reasons = leftovers(original, (), result, detector.detect(result))
+        reasons += leftovers(original, (), result, detector.detect(result))
+        under = beside.uncovered
+        if under is not None and under.shape == original.shape:
+            reasons += leftovers(original, (), under, detector.detect(under))
     else:
-        warnings.append("the result has another shape than the original")
+        reasons.append("the result has another shape than the original")
     return Audited(
         pair=pair,
         state="failed" if reasons else "nobody",
@@ -327,8 +330,8 @@ def _shows_original(
 
     It may be stored turned, and in a frame of another shape.
     """
-    if original.shape != result.shape:
-        return False  # it has failed for that
+    if original.shape != result.shape or not faces:
+        return False  # it has failed for that; or there is nobody whom it could show
     turned = [np.rot90(inside, quarters) for quarters in range(4)]
     errors = np.array([_errors(one, original, faces, result) for one in turned])  # (4, 2, faces)
     upright = errors[errors.min(axis=1).mean(axis=1).argmin()]

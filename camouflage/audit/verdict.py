@@ -256,15 +256,15 @@ def _too_much_kept(
     *,
     changed: float,
 ) -> str:
-    if changed < MIN_CHANGED:
+    if not changed >= MIN_CHANGED:  # NaN does not pass, here and below
         return f"{changed:.0%} of the pixels changed, expected {MIN_CHANGED:.0%} or more"
-    if painted is not None and (share := kept.share(painted)) < MIN_PAINTED:
+    if painted is not None and not (share := kept.share(painted)) >= MIN_PAINTED:
         return f"{share:.0%} was painted, expected {MIN_PAINTED:.0%} or more"
-    if (structure := kept.structure(original, result)) > MAX_STRUCTURE:
+    if not (structure := kept.structure(original, result)) <= MAX_STRUCTURE:
         return f"its structure is kept to {structure:.0%}, expected {MAX_STRUCTURE:.0%} or less"
     if face.size_px < DETAILS_FROM_PX:
         return ""
-    if (details := kept.details(original, result)) > MAX_DETAILS:
+    if not (details := kept.details(original, result)) <= MAX_DETAILS:
         return f"{details:.0%} of its details are as before, expected {MAX_DETAILS:.0%} or less"
     return ""
 

@@ -57,7 +57,9 @@ class Job:
     def beside(
         self, *, sheet: bool = True, boxes: bool = True, masks: bool = True
     ) -> tuple[str, ...]:
-        """The files beside a result."""
+        """The files beside a result; none for what can have no result, as the film of a photo."""
+        if self.problem or self.source.suffix.lower() not in FORMATS:
+            return ()
         wanted = {self.sheet: sheet, self.boxes: boxes, self.mask: masks}
         return tuple(name for name, true in wanted.items() if true)
 

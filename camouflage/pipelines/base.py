@@ -164,7 +164,8 @@ class BasePipeline(DiffusionPipeline):
             return super().from_pretrained(folder, **kwargs)
         except (OSError, SafetensorError) as error:
             raise WeightsError(
-                f"{folder.name}: a part is missing, damaged or no safetensors file ({error})"
+                f"{folder.name}: a part is missing, damaged or no safetensors file "
+                f"({type(error).__name__})"
             ) from error
 
     @classmethod

@@ -42,9 +42,9 @@ class GivenRegion:
     detectors draw it; at least the ellipse inside it is redrawn. ``points_xy`` (5, 2): right eye,
     left eye, nose, right and left mouth corner as `Face` has them; without them a face is looked
     for at the box, and if there is none it is taken to be upright. ``score``: how sure it is a
-    face, 0 to 1; below 0.5 the audit judges by pixels alone. None: 1 with points, else that of
-    the face that is found there, else 0. ``mask``: bool (H, W) of the whole picture; at least all
-    of it is redrawn, each connected part as one face.
+    face, 0 to 1; below 0.5 the audit judges by pixels alone, unless a surer face is found there.
+    None: 1 with points, else that of the face that is found there, else 0. ``mask``: bool (H, W)
+    of the whole picture; at least all of it is redrawn, each connected part as one face.
 
     Raises `SettingError` for values that cannot be.
     """
@@ -69,6 +69,14 @@ class GivenRegion:
                 raise SettingError(
                     f"expected a box with 0 <= x0 < x1 and 0 <= y0 < y1, got {self.box_xyxy}"
                 )
+
+    @classmethod
+    def of(cls, face: Face) -> GivenRegion:
+        """The region of a face that was treated; without points that lie too far from its box."""
+        try:
+            return cls(box_xyxy=face.box_xyxy, points_xy=face.points_xy, score=face.score)
+        except SettingError:
+            return cls(box_xyxy=face.box_xyxy, score=face.score)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -137,7 +145,10 @@ def _face(
     return GivenFace(
         box_xyxy=box_xyxy,
         points_xy=points,
-        score=score if region.score is None else region.score,
+        # A given score must not turn the recogniser off for a face that is certainly there.
+        score=max([region.score, *(face.score for face in seen)])
+        if region.score is not None
+        else score,
         mask=mask,
         also_xyxy=tuple(face.box_xyxy for face in seen),
     )

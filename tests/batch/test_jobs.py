@@ -223,3 +223,15 @@ def test_a_name_that_is_too_long_for_its_sheet(anonymizer, tmp_path: Path) -> No
     assert [o.state for o in outcomes] == ["failed", "written"]
     assert "File name too long" in outcomes[0].message
     assert sorted(f.name for f in output.iterdir()) == ["manifest.jsonl", "y.png", "y.sheet.jpg"]
+
+
+def test_the_film_of_a_photograph_takes_no_names(tmp_path: Path) -> None:
+    """Of a film nothing is written, so nothing stands beside it: phones write such pairs."""
+    folder = tmp_path / "album"
+    folder.mkdir()
+    Image.new("RGB", (4, 4)).save(folder / "IMG_1.jpg")
+    (folder / "IMG_1.MOV").write_bytes(b"film")
+    jobs = find_jobs([folder], output=tmp_path / "out", sheet=True).jobs
+    names = {job.relative: job.beside() for job in jobs}
+    assert names["IMG_1.MOV"] == ()
+    assert "IMG_1.sheet.jpg" in names["IMG_1.jpg"]

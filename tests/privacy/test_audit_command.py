@@ -289,3 +289,18 @@ def test_metadata_is_a_warning(tmp_path: Path, tools: dict) -> None:
 def test_wrong_threshold(tools: dict) -> None:
     with pytest.raises(SettingError):
         list(audit_pairs((), threshold=0, **tools))
+
+
+def test_any_trouble_with_one_result_is_its_state(tmp_path: Path, monkeypatch) -> None:
+    """Decoders of metadata raise what they like."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (40, 40), "white").save(tmp_path / name / "x.png")
+
+    def broken(data: bytes):
+        raise ValueError("negative seek value -5")
+
+    monkeypatch.setattr("camouflage.audit.folders.carried", broken)
+    outcome = runner.invoke(cli.app, ["audit", str(tmp_path / "a"), str(tmp_path / "b"), "--json"])
+    assert outcome.exit_code == 1
+    assert '"unreadable"' in outcome.stdout

@@ -158,3 +158,16 @@ def test_suppression_keeps_the_best_of_each_place() -> None:
     boxes = np.array([[0, 0, 10, 10], [1, 0, 11, 10], [20, 0, 30, 10]], np.float64)
     found = Found(boxes_xyxy=boxes, points_xy=np.zeros((3, 5, 2)), scores=np.array([0.4, 0.9, 0.3]))
     assert without_doubles(found, most_iou=0.3).scores.tolist() == [0.9, 0.3]
+
+
+def _two_faces(small_xyxy: tuple[float, ...], score: float) -> Found:
+    boxes = np.array([(300, 300, 620, 740), small_xyxy], dtype=np.float64)
+    points = np.repeat(boxes[:, None, :2], 5, axis=1)
+    return Found(boxes_xyxy=boxes, points_xy=points, scores=np.array([0.95, score]))
+
+
+def test_what_a_larger_face_does_not_cover_is_a_face_of_its_own() -> None:
+    """The corner of a box is not redrawn: its ellipse is."""
+    corner, middle = (580, 690, 630, 740), (420, 450, 480, 500)
+    assert len(_merged([_two_faces(corner, 0.8)]).scores) == 2
+    assert len(_merged([_two_faces(middle, 0.8)]).scores) == 1, "an eye is no face"
