@@ -40,8 +40,8 @@ class FakePipeline:
         self.paint, self.landmarker = paint, LandmarkNet().eval()
         self.config = {
             "size_px": SIDE,
-            "controls": ["landmarks"],
-            "default_weights": {"landmarks": 1.0},
+            "controls": ["landmarks", "lineart", "colour"],
+            "default_weights": {"landmarks": 1.0, "lineart": 1.0, "colour": 1.0},
         }
 
     def __call__(self, image, **settings) -> SimpleNamespace:
