@@ -148,6 +148,12 @@ def anonymize(
             "--write-masks", help="Also write NAME.mask.png: 255 where it was painted, else 0."
         ),
     ] = False,
+    keep_times: Annotated[
+        bool,
+        typer.Option(
+            "--keep-times", help="Give results the file times of their inputs: when it was taken."
+        ),
+    ] = False,
     overwrite: Overwrite = False,
     json_lines: JsonLines = False,
 ) -> None:
@@ -186,7 +192,7 @@ def anonymize(
         report = _run(
             found.jobs, settings, output, seed=seed, sheet=sheet, overwrite=overwrite,
             passed_over=found.passed_over, tell=tell, places=places, boxes=write_boxes,
-            masks=write_masks,
+            masks=write_masks, keep_times=keep_times,
         )  # fmt: skip
         _summarize(report)
     if report.exit_status:
@@ -314,6 +320,7 @@ def _run(
     jobs: list | tuple, settings: Recipe, output: Path, *, seed: str | None, sheet: bool,
     overwrite: bool, passed_over: int = 0, tell: Callable[[str], None] | None = None,
     places: Places | None = None, boxes: bool = False, masks: bool = False,
+    keep_times: bool = False,
 ) -> Report:  # fmt: skip
     """Do the jobs under a progress bar; ``tell`` gets a line of JSON for each, and a last one."""
     from rich.console import Console
@@ -341,7 +348,7 @@ def _run(
                 for outcome in run_folder(
                     anonymizer, jobs, output=output, manifest=manifest,
                     weights=weights_of(settings.model), sheet=sheet, overwrite=overwrite,
-                    places=places, boxes=boxes, masks=masks,
+                    places=places, boxes=boxes, masks=masks, keep_times=keep_times,
                 ):  # fmt: skip
                     outcomes.append(outcome)
                     if tell:

@@ -66,6 +66,7 @@ def run_folder(
     sheet: bool = False,
     boxes: bool = False,
     masks: bool = False,
+    keep_times: bool = False,
     overwrite: bool = False,
 ) -> Iterator[Outcome]:
     """Do the jobs one after the other, while the result is iterated over.
@@ -76,6 +77,7 @@ def run_folder(
 
     ``places``: what the user says of where people are. ``sheet``, ``boxes`` and ``masks`` ask for
     files beside each result: before | after, what was treated, which pixels were changed.
+    ``keep_times``: results get the file times of their inputs, which say when a photo was taken.
 
     Raises:
         OutputLost: nothing more can be written or recorded: the disk is full, read-only or failing,
@@ -92,6 +94,7 @@ def run_folder(
         sheet=sheet,
         boxes=boxes,
         masks=masks,
+        keep_times=keep_times,
         overwrite=overwrite,
     )
     for job in jobs:
@@ -108,6 +111,7 @@ class _Run:
     sheet: bool
     boxes: bool
     masks: bool
+    keep_times: bool
     overwrite: bool
 
     def one(self, job: Job) -> Outcome:
@@ -200,6 +204,8 @@ class _Run:
         self.manifest.about_to_write(job.relative, sha256=digest)
         self._write_beside(job, picture, result, pixels)
         write_bytes(data, self.output / job.relative)
+        if self.keep_times:
+            self._copy_times(job)
         return self._entry(
             job,
             "copied" if result.state == "copied" else "written",
@@ -208,6 +214,12 @@ class _Run:
             result=result,
             output_sha256=digest,
         )
+
+    def _copy_times(self, job: Job) -> None:
+        """Best effort: there are disks that keep no times."""
+        with contextlib.suppress(OSError):
+            times = job.source.stat()
+            os.utime(self.output / job.relative, ns=(times.st_atime_ns, times.st_mtime_ns))
 
     def _make_room(self, job: Job) -> None:
         """Remove what stands at the output's place, if it is ours or may be overwritten."""

@@ -37,12 +37,16 @@ class Turner:
 def turn_folder() -> Callable[..., dict[str, Outcome]]:
     """Do a folder; return what became of each input by its name."""
 
-    def do(folder: Path, output: Path, *, max_megapixels: float = 100.0) -> dict[str, Outcome]:
+    def do(
+        folder: Path, output: Path, *, max_megapixels: float = 100.0, **options
+    ) -> dict[str, Outcome]:
         turner = Turner()
         turner.recipe = turner.recipe.changed({"max_megapixels": max_megapixels})
         jobs = find_jobs([folder], output=output).jobs
         with Manifest.open(output / "manifest.jsonl", key="7") as manifest:
-            done = run_folder(turner, jobs, output=output, manifest=manifest, weights="w")
+            done = run_folder(
+                turner, jobs, output=output, manifest=manifest, weights="w", **options
+            )
             return {outcome.job.relative: outcome for outcome in done}
 
     return do

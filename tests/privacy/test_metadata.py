@@ -305,6 +305,17 @@ def test_times_do_not_carry_over(tmp_path: Path, turn_folder) -> None:
         assert written.stat().st_atime > 1.5e9
 
 
+def test_times_carry_over_if_asked(tmp_path: Path, turn_folder) -> None:
+    folder, output = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    path = folder / "a.png"
+    path.write_bytes(encoded("PNG"))
+    os.utime(path, (978310861, 978310861))
+    turn_folder(folder, output, keep_times=True)
+    assert (output / "a.png").stat().st_mtime == 978310861
+    assert (output / "manifest.jsonl").stat().st_mtime > 1.5e9
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="extended attributes are set by Linux's calls")
 def test_extended_attributes_do_not_carry_over(tmp_path: Path, turn_folder) -> None:
     folder, output = tmp_path / "in", tmp_path / "out"
