@@ -21,7 +21,7 @@ _HOME = {
     "NobodyFound": "camouflage.errors",
     "Picture": "camouflage.picture",
     "Recipe": "camouflage.recipe",
-    "Result": "camouflage.anonymizer",
+    "Result": "camouflage.result",
     "Verdict": "camouflage.audit",
 }
 
@@ -40,12 +40,13 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from camouflage.anonymizer import Anonymizer, Result
+    from camouflage.anonymizer import Anonymizer
     from camouflage.audit import Verdict
     from camouflage.errors import AuditRefused, CamouflageError, NobodyFound
     from camouflage.picture import Picture
     from camouflage.pipelines.base import BasePipeline
     from camouflage.recipe import Recipe
+    from camouflage.result import Result
     from camouflage.subjects.faces import FaceDetector
     from camouflage.subjects.given import GivenRegion
 

@@ -12,23 +12,21 @@ import secrets
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from camouflage.annotators import draw_maps, face_region, jittered, predict_landmarks
-from camouflage.attempts import FaceRecord, Work
-from camouflage.audit import Recogniser, Verdict, audit
-from camouflage.compose import Patch
-from camouflage.errors import AuditRefused, NobodyFound, OutOfMemory, SettingError
+from camouflage.attempts import Subject, Work
+from camouflage.audit import Recogniser, audit
+from camouflage.errors import OutOfMemory, SettingError
 from camouflage.picture import Picture
 from camouflage.recipe import Recipe, Rung
+from camouflage.result import Result
 from camouflage.subjects.cover import covered, crop_of
-from camouflage.subjects.crops import AlignedCrop
 from camouflage.subjects.faces import Face, FaceDetector
 from camouflage.subjects.given import GivenRegion, given_faces, not_given
 
@@ -36,77 +34,6 @@ if TYPE_CHECKING:
     from camouflage.pipelines.base import BasePipeline
 
 Source = str | Path | Image.Image | NDArray[np.uint8] | Picture
-State = Literal["passed", "copied", "nobody", "refused"]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Result:
-    """What became of one picture.
-
-    ``state``: "passed" (redrawn and the audit passed), "copied" (nobody found, a clean copy was
-    asked for), "nobody" or "refused"; only the first two have a picture. ``regions``: what was
-    treated, found or given, as boxes with points, which a call takes back.
-    """
-
-    state: State
-    faces: tuple[FaceRecord, ...]
-    verdict: Verdict | None
-    seconds: dict[str, float]
-    size_wh: tuple[int, int]
-    regions: tuple[GivenRegion, ...] = ()
-    _pixels: NDArray[np.uint8] | None = field(repr=False)
-    _changed: NDArray[np.bool_] | None = field(repr=False, default=None)
-    _jpeg_quality: int = 95
-    _looked_at: bool = True
-
-    @property
-    def pixels(self) -> NDArray[np.uint8]:
-        """(H, W, 3) RGB uint8. Raises `AuditRefused` or `NobodyFound` if there is none to give."""
-        if self.state == "nobody" and not self._looked_at:
-            raise NobodyFound(
-                "nobody looked: detection was off and no regions were given; give an empty list of "
-                "regions to say that nobody is in the picture"
-            )
-        if self.state == "nobody":
-            raise NobodyFound(
-                "no person was found and the recipe says to write nothing then; "
-                "on_nobody='copy' gives a clean copy"
-            )
-        if self.state == "refused" or self._pixels is None:
-            reasons = "; ".join(self.verdict.reasons) if self.verdict else "no verdict"
-            raise AuditRefused(f"the audit did not pass ({reasons}); {self._advice()}")
-        return self._pixels
-
-    def _advice(self) -> str:
-        if self.verdict and all(face.passed for face in self.verdict.faces):
-            return "give the box of that person as a region (--boxes), so that it is redrawn too"
-        return (
-            "try another seed, a larger anonymization scale, more rungs on the ladder, or "
-            "on_refusal='obfuscate'"
-        )
-
-    @property
-    def mask(self) -> NDArray[np.bool_]:
-        """(H, W) bool, True where it was painted; elsewhere ``pixels`` are the original's.
-
-        Raises what `pixels` raises.
-        """
-        pixels = self.pixels
-        return np.zeros(pixels.shape[:2], bool) if self._changed is None else self._changed
-
-    @property
-    def image(self) -> Image.Image:
-        """The picture. Raises `AuditRefused` or `NobodyFound` if there is none to give."""
-        return Image.fromarray(self.pixels)
-
-    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
-        """Writes the picture whole or not at all, without metadata; the suffix says the format.
-
-        Raises what `image` raises, and `OutputError` if ``path`` exists or cannot be written.
-        """
-        from camouflage.write import write_picture
-
-        write_picture(self.pixels, Path(path), overwrite=overwrite, jpeg_quality=self._jpeg_quality)
 
 
 class Anonymizer:
@@ -123,7 +50,6 @@ class Anonymizer:
         pipeline: BasePipeline,
         detector: FaceDetector | None = None,
         recogniser: Recogniser | None = None,
-        trusted_model: bool = True,
     ) -> None:
         if pipeline.landmarker is None:
             raise SettingError("scope 'faces' needs a pipeline with a landmark network")
@@ -134,7 +60,6 @@ class Anonymizer:
         self.pipeline = pipeline
         self.detector = detector or FaceDetector(score=recipe.detection_score)
         self.recogniser = recogniser or Recogniser()
-        self.trusted_model = trusted_model
 
     @classmethod
     def from_recipe(cls, recipe: str | Path | Recipe) -> Anonymizer:
@@ -144,7 +69,7 @@ class Anonymizer:
         settings = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
         pipeline = BasePipeline.from_pretrained(settings.model)
         pipeline.set_progress_bar_config(disable=True)
-        return cls(settings, pipeline=pipeline, trusted_model=settings.model != "tiny")
+        return cls(settings, pipeline=pipeline)
 
     def __call__(
         self,
@@ -244,7 +169,7 @@ class Anonymizer:
                 source=work.source,
                 changed=work.changed,
                 threshold=self.recipe.threshold,
-                trusted_model=self.trusted_model,
+                random_weights=self.pipeline.config["random_weights"],
             )
         )
 
@@ -360,25 +285,6 @@ class Anonymizer:
             self.recipe.anonymization_scale + rung.anonymization_scale,
             min(self.recipe.strength + rung.strength, 1.0),
         )
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Subject:
-    """One face, ready to be redrawn. ``name`` binds its noise.
-
-    ``pixels`` (side, side, 3) uint8, ``region`` (side, side) bool, ``points_xy`` (P, 2) in pixels
-    of the crop.
-    """
-
-    name: str
-    crop: AlignedCrop
-    pixels: NDArray[np.uint8]
-    region: NDArray[np.bool_]
-    points_xy: NDArray[np.float64]
-
-    def patch(self, redrawn: NDArray[np.uint8]) -> Patch:
-        """``redrawn`` (side, side, 3) uint8 where this face was."""
-        return Patch(crop=self.crop, pixels=redrawn, region=self.region)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

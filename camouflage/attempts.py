@@ -4,25 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from camouflage.audit import Embeddings, Verdict
-from camouflage.compose import compose
+from camouflage.compose import Patch, compose
 from camouflage.obfuscate import Box, Obfuscation, grown, obfuscated
 from camouflage.picture import Picture
+from camouflage.subjects.crops import AlignedCrop
 from camouflage.subjects.faces import Face
 from camouflage.subjects.given import GivenFace
-
-if TYPE_CHECKING:
-    from camouflage.anonymizer import Subject
 
 AttemptMethod = Literal["redrawn", "solid", "pixelate", "blur"]
 
 COVER_MARGIN = 0.15
 """By how much of its sides a box grows before it is covered: CenterFace's boxes are tight."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Subject:
+    """One face, ready to be redrawn. ``name`` binds its noise.
+
+    ``pixels`` (side, side, 3) uint8, ``region`` (side, side) bool, ``points_xy`` (P, 2) in pixels
+    of the crop.
+    """
+
+    name: str
+    crop: AlignedCrop
+    pixels: NDArray[np.uint8]
+    region: NDArray[np.bool_]
+    points_xy: NDArray[np.float64]
+
+    def patch(self, redrawn: NDArray[np.uint8]) -> Patch:
+        """``redrawn`` (side, side, 3) uint8 where this face was."""
+        return Patch(crop=self.crop, pixels=redrawn, region=self.region)
 
 
 @dataclass(frozen=True, kw_only=True)

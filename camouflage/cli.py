@@ -8,11 +8,9 @@ picture is about to be redrawn, not for the help.
 from __future__ import annotations
 
 import json
-import signal
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -21,11 +19,8 @@ import typer
 from camouflage import __version__
 
 if TYPE_CHECKING:
-    from camouflage.anonymizer import Anonymizer
     from camouflage.audit.folders import Audited
-    from camouflage.batch import Outcome, Report
     from camouflage.recipe import Recipe
-    from camouflage.subjects.boxes_file import Places
 
 app = typer.Typer(
     name="camouflage",
@@ -166,7 +161,7 @@ def anonymize(
     Exit status: 0 all written or copied, 1 some not or the run could not go on, 2 wrong usage,
     130 and 143 interrupted.
     """
-    from camouflage.errors import SettingError
+    from camouflage.batch import command, find_jobs
 
     changes = {
         "anonymization_scale": anonymization_scale,
@@ -175,26 +170,26 @@ def anonymize(
         "on_nobody": on_nobody,
         "on_refusal": on_refusal,
     }
-    try:
+    with _wrong_usage_is_2():
         settings = _recipe(recipe, model=model, changes=changes)
-        _keep_recipe(recipe, settings, output)
-        from camouflage.batch import find_jobs
-
+        command.keep_users_recipe(recipe, settings, output)
         found = find_jobs(inputs, output=output, sheet=sheet, boxes=write_boxes, masks=write_masks)
-        places = _places(boxes, [job.relative for job in found.jobs], output, detect=detect)
-    except SettingError as error:
-        _leave(str(error), status=2)
+        names = [job.relative for job in found.jobs]
+        places = command.load_places(boxes, names, output, detect=detect)
     if found.passed_over:
         _say(f"{found.passed_over} files that are no pictures were passed over")
     if not found.jobs:
         _say("no pictures were found")
-    with _machine_lines() if json_lines else nullcontext() as tell:
-        report = _run(
+    with (
+        _wrong_usage_is_2(),
+        command.machine_lines() if json_lines else nullcontext() as tell,
+    ):
+        report = command.run_jobs(
             found.jobs, settings, output, seed=seed, sheet=sheet, overwrite=overwrite,
             passed_over=found.passed_over, tell=tell, places=places, boxes=write_boxes,
             masks=write_masks, keep_times=keep_times,
         )  # fmt: skip
-        _summarize(report)
+        command.print_report(report)
     if report.exit_status:
         raise typer.Exit(report.exit_status)
 
@@ -211,21 +206,16 @@ def demo(
     """Anonymize a photograph of Eileen Collins (NASA, public domain) and show before | after."""
     import tempfile
 
-    from camouflage.batch import Job
-    from camouflage.errors import SettingError
+    from camouflage.batch import Job, command
 
-    try:
-        settings = _recipe(
-            "mini", model=model, changes={"anonymization_scale": anonymization_scale}
-        )
-    except SettingError as error:
-        _leave(str(error), status=2)
-    with tempfile.TemporaryDirectory() as folder:
+    changes = {"anonymization_scale": anonymization_scale}
+    with _wrong_usage_is_2(), tempfile.TemporaryDirectory() as folder:
+        settings = _recipe("mini", model=model, changes=changes)
         source = Path(folder) / "astronaut.png"
         _save_astronaut(source)
         job = Job(source=source, relative=source.name)
-        report = _run([job], settings, output, seed=seed, sheet=True, overwrite=True)
-    _summarize(report)
+        report = command.run_jobs([job], settings, output, seed=seed, sheet=True, overwrite=True)
+    command.print_report(report)
     if report.exit_status:
         raise typer.Exit(report.exit_status)
     _say(f"before | after: {output / job.sheet}")
@@ -257,19 +247,18 @@ def audit(
     from rich.progress import track
 
     from camouflage.audit import Recogniser
-    from camouflage.audit.folders import audit_pairs, find_pairs, summary
+    from camouflage.audit.folders import audit_pairs, summary
+    from camouflage.audit.pairs import find_pairs
     from camouflage.errors import CamouflageError, SettingError
     from camouflage.subjects.faces import FaceDetector
     from camouflage.write import write_bytes
 
-    try:
+    with _wrong_usage_is_2():
         pairs = find_pairs(originals, results)
         if not 0 < threshold <= 2:
             raise SettingError(f"expected a threshold in (0, 2], got {threshold}")
         if report and report.suffix.lower() != ".json":
             raise SettingError(f"expected a report named .json, got {report.name}")
-    except SettingError as error:
-        _leave(str(error), status=2)
     found: list[Audited] = []
     try:
         tools = {"recogniser": Recogniser(), "detector": FaceDetector()}
@@ -309,178 +298,26 @@ def models() -> None:
     Console().print(table)
 
 
-def _recipe(name: str, *, model: str | None, changes: dict[str, object]) -> Recipe:
+def _recipe(name: str, *, model: str | None, changes: Mapping[str, object]) -> Recipe:
     from camouflage.recipe import Recipe
 
     given = {key: value for key, value in {"model": model, **changes}.items() if value is not None}
     return Recipe.load(name).changed(given)
 
 
-def _run(
-    jobs: list | tuple, settings: Recipe, output: Path, *, seed: str | None, sheet: bool,
-    overwrite: bool, passed_over: int = 0, tell: Callable[[str], None] | None = None,
-    places: Places | None = None, boxes: bool = False, masks: bool = False,
-    keep_times: bool = False,
-) -> Report:  # fmt: skip
-    """Do the jobs under a progress bar; ``tell`` gets a line of JSON for each, and a last one."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    from camouflage.batch import Manifest, Report, outcome_json, run_folder
-    from camouflage.errors import CamouflageError, SettingError
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    bar = Progress(*columns, TimeRemainingColumn(), transient=True, console=Console(stderr=True))
-    outcomes: list[Outcome] = []
-    stop: dict = {}
-    try:
-        with _terminable(), Manifest.open(output / "manifest.jsonl", key=seed) as manifest:
-            _write_recipe(settings, output)
-            anonymizer = _anonymizer(settings)
-            with bar:
-                task = bar.add_task("anonymizing", total=len(jobs))
-                for outcome in run_folder(
-                    anonymizer, jobs, output=output, manifest=manifest,
-                    weights=weights_of(settings.model), sheet=sheet, overwrite=overwrite,
-                    places=places, boxes=boxes, masks=masks, keep_times=keep_times,
-                ):  # fmt: skip
-                    outcomes.append(outcome)
-                    if tell:
-                        tell(outcome_json(outcome))
-                    bar.advance(task)
-    except SettingError as error:
-        _leave(str(error), status=2)
-    except CamouflageError as error:
-        stop = {"error": type(error).__name__, "message": str(error), "ended": 1}
-    except KeyboardInterrupt as error:
-        status = 128 + (signal.SIGTERM if isinstance(error, _Terminated) else signal.SIGINT)
-        message = "interrupted; run the same command again to go on"
-        stop = {"error": "Interrupted", "message": message, "ended": status}
-    report = Report(outcomes=tuple(outcomes), inputs=len(jobs), passed_over=passed_over, **stop)
-    if tell:
-        tell(report.json())
-    return report
-
-
-def _places(boxes: Path | None, names: list[str], output: Path, *, detect: bool) -> Places:
-    from camouflage.errors import SettingError
-    from camouflage.subjects.boxes_file import Places
-
-    if boxes is not None:
-        if boxes.resolve().is_relative_to(output.resolve()):
-            raise SettingError(
-                f"{boxes.name} is in the output folder, whose files a run replaces: "
-                "copy it, and the masks it names, to another folder"
-            )
-        return Places.load(boxes, names, detect=detect)
-    if not detect:
-        raise SettingError("--no-detect needs --boxes: else nobody says where people are")
-    return Places()
-
-
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM: as Ctrl-C, with an exit status of its own."""
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM is an exception meanwhile, so that nothing is left half done."""
-
-    def stop(*_: object) -> NoReturn:
-        raise _Terminated
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def _machine_lines() -> Iterator[Callable[[str], None]]:
-    """Whatever is printed meanwhile goes to stderr, but for what the yielded function gets."""
-    stdout = sys.stdout
-    with redirect_stdout(sys.stderr):
-        yield lambda line: print(line, file=stdout, flush=True)
-
-
-def _write_recipe(settings: Recipe, output: Path) -> None:
-    """Beside the results, unless it stands there already, perhaps with somebody's comments."""
-    from camouflage.errors import SettingError
-    from camouflage.recipe import Recipe
-    from camouflage.write import write_bytes
-
-    path = output / "recipe.yaml"
-    try:
-        if path.exists() and Recipe.load(path) == settings:
-            return
-    except SettingError:
-        pass  # of another version, or damaged
-    write_bytes(settings.dump().encode(), path, overwrite=True)
-
-
-def _keep_recipe(recipe: str, settings: Recipe, output: Path) -> None:
-    """A recipe that the user wrote is not replaced by a changed one."""
-    from camouflage.errors import SettingError
-    from camouflage.recipe import Recipe, preset_names
-
-    path = output / "recipe.yaml"
-    mine = recipe not in preset_names() and path.exists() and path.samefile(recipe)
-    if mine and Recipe.load(recipe) != settings:
-        raise SettingError(
-            "the run's recipe would be written over your recipe.yaml: use another output folder, "
-            "or write the options into it"
-        )
-
-
-def _anonymizer(settings: Recipe) -> Anonymizer:
-    from diffusers.utils.logging import disable_progress_bar
-
-    from camouflage.anonymizer import Anonymizer
-
-    disable_progress_bar()  # of loading: the pictures have one of their own
-    return Anonymizer.from_recipe(settings)
-
-
-def _summarize(report: Report) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    from camouflage.batch.report import people_lines
-
-    console = Console()
-    for line in people_lines(report.outcomes):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-    resumed = Counter(outcome.state for outcome in report.outcomes if outcome.resumed)
-    table = Table("state", "pictures", "of an earlier run")
-    for state, count in report.counts.items():
-        table.add_row(state, str(count), str(resumed[state]) if resumed[state] else "")
-    console.print(table)
-    for reason, count in report.redone.items():
-        console.print(f"done again: {count}, because: {reason}")
-    if report.ended:
-        _say(f"camouflage: {report.message}")
-        _say(f"{len(report.outcomes)} of {report.inputs} inputs were done")
-
-
-def _summarize_audit(found: list[Audited]) -> None:
+def _summarize_audit(found: Sequence[Audited]) -> None:
     from rich.console import Console
     from rich.table import Table
 
     from camouflage.audit.folders import STATES
+    from camouflage.batch.report import shown
 
     console = Console()
     for one in found:
         lines = [*one.reasons, *(f"warning: {warning}" for warning in one.warnings)]
         for line in lines:
             name = one.pair.result_name or one.pair.name
-            text = f"{one.state:10} {name}: {line}"
+            text = f"{one.state:10} {shown(name)}: {shown(line)}"
             console.print(text, markup=False, highlight=False, soft_wrap=True)
     counts = Counter(one.state for one in found)
     table = Table("state", "pictures")
@@ -507,11 +344,14 @@ def _mini_megabytes() -> float:
     return sum(file.stat().st_size for file in files) / 1e6
 
 
-def weights_of(model: str) -> str:
-    """What the manifest says of the weights: a hash; the name itself for ``tiny``."""
-    from camouflage.weights import folder_sha256, local_folder
+@contextmanager
+def _wrong_usage_is_2() -> Iterator[None]:
+    from camouflage.errors import SettingError
 
-    return model if model == "tiny" else folder_sha256(local_folder(model))
+    try:
+        yield
+    except SettingError as error:
+        _leave(str(error), status=2)
 
 
 def _say(message: str) -> None:
@@ -519,7 +359,9 @@ def _say(message: str) -> None:
 
 
 def _leave(message: str, *, status: int) -> NoReturn:
-    _say(f"camouflage: {message}")
+    from camouflage.batch.report import shown
+
+    _say("\n".join(shown(line) for line in f"camouflage: {message}".split("\n")))
     raise typer.Exit(status)
 
 

@@ -7,7 +7,6 @@ second frames, trailing bytes) ends here: :class:`Picture` has no place for it.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import io
 import os
 import stat
@@ -16,28 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError, features
+from PIL import Image, UnidentifiedImageError
 
-from camouflage.errors import MissingExtra, PictureError, PictureTooLarge, SettingError
+from camouflage.errors import PictureError, PictureTooLarge, SettingError
+from camouflage.formats import FORMATS, load_heif
 from camouflage.srgb import stated_profile, to_srgb
-
-FORMATS: dict[str, str] = {
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".jpe": "JPEG",
-    ".jfif": "JPEG",
-    ".png": "PNG",
-    ".webp": "WEBP",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".bmp": "BMP",
-}
-"""Suffix to format: what is read (by content, whatever the name says) and what can be written."""
-if features.check("avif"):
-    FORMATS[".avif"] = "AVIF"
-_HEIF_SUFFIXES = (".heic", ".heif", ".hif")
-if importlib.util.find_spec("pillow_heif"):  # the extra "heif", which encodes as well
-    FORMATS |= dict.fromkeys(_HEIF_SUFFIXES, "HEIF")
 
 DEFAULT_MAX_MEGAPIXELS = 100.0
 HARD_MAX_MEGAPIXELS = 178.0  # Pillow itself refuses above 2 * Image.MAX_IMAGE_PIXELS
@@ -165,30 +147,6 @@ def _read_bytes(path: Path, *, max_bytes: int) -> bytes:
     if not data:
         raise PictureError(f"{path.name}: the file is empty")
     return data
-
-
-def format_of(suffix: str) -> str:
-    """The format that a suffix (with the dot) stands for.
-
-    Raises:
-        MissingExtra: that of HEIC, and the extra is not installed.
-        PictureError: it is none of :data:`FORMATS`.
-    """
-    suffix = suffix.lower()
-    if suffix in _HEIF_SUFFIXES and suffix not in FORMATS:
-        raise MissingExtra("pillow-heif", "heif")
-    if suffix not in FORMATS:
-        raise PictureError(f"{suffix or 'a file without suffix'} is not supported")
-    return FORMATS[suffix]
-
-
-def load_heif() -> None:
-    """Let Pillow read and write HEIC. Raises `MissingExtra` if the extra is not installed."""
-    try:
-        import pillow_heif  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
-        raise MissingExtra("pillow-heif", "heif") from error
-    pillow_heif.register_heif_opener()
 
 
 def _decode(data: bytes, *, name: str, max_megapixels: float) -> Image.Image:

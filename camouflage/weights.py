@@ -12,6 +12,7 @@ import hashlib
 import importlib.util
 import json
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -102,24 +103,61 @@ def local_folder(name_or_path: str | Path, *, variant: str | None = None, **hub:
     Raises:
         WeightsError: there is no such folder or repository, or it does not pass its check.
     """
-    if name_or_path == "mini":
-        folder = mini_folder()
-        check_folder(folder, needs_sums=True)
-        return folder
-    folder = Path(name_or_path)
-    if not folder.is_dir():
-        folder = _from_hub(str(name_or_path), variant=variant, **hub)
-    check_folder(folder)
+    folder = _folder(name_or_path, variant=variant, **hub)
+    check_folder(folder, needs_sums=name_or_path == "mini")
     return folder
 
 
-def _from_hub(repository: str, *, variant: str | None, **hub: Any) -> Path:
+def weights_of(model: str) -> str:
+    """What a manifest says of the weights; the name itself for ``tiny``.
+
+    One hash over the names and hashes of a folder's weights and configurations, which are checked
+    as well, and read once for both.
+
+    Raises:
+        WeightsError: as `local_folder`.
+    """
+    if model == "tiny":
+        return model
+    folder = _folder(model, variant=None)
+    digests = _digests(folder)
+    check_folder(folder, needs_sums=model == "mini", digests=digests)
+    return hashlib.sha256(json.dumps(list(digests.items())).encode()).hexdigest()
+
+
+def transformers_folder(name_or_path: str, **hub: Any) -> Path:
+    """The folder of one model of transformers: as it is given, or of the hub, safetensors alone.
+
+    ``hub`` as in `local_folder`. Raises `WeightsError` if there is no such folder or repository.
+    """
+    folder = Path(name_or_path)
+    if not folder.is_dir():
+        folder = _from_hub(name_or_path, variant=None, patterns=["*.safetensors"], **hub)
+    if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
+        raise WeightsError(f"{folder.name}: expected a config.json and a .safetensors file in it")
+    return folder
+
+
+def _folder(name_or_path: str | Path, *, variant: str | None, **hub: Any) -> Path:
+    if name_or_path == "mini":
+        return mini_folder()
+    folder = Path(name_or_path)
+    return folder if folder.is_dir() else _from_hub(str(name_or_path), variant=variant, **hub)
+
+
+def _from_hub(
+    repository: str, *, variant: str | None, patterns: Sequence[str] = (), **hub: Any
+) -> Path:
     import huggingface_hub
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     ends = [f".{variant}", f".{variant}-*"] if variant else [""]
     wanted = {
-        "allow_patterns": ["*.json", "*.txt", *(f"*/*{end}.safetensors" for end in ends)],
+        "allow_patterns": [
+            "*.json",
+            "*.txt",
+            *(patterns or [f"*/*{end}.safetensors" for end in ends]),
+        ],
         "ignore_patterns": [] if variant else ["*.fp16*.safetensors", "*.non_ema*.safetensors"],
     }
     cached_only = {**hub, "local_files_only": True}
@@ -139,8 +177,13 @@ def _from_hub(repository: str, *, variant: str | None, **hub: Any) -> Path:
         ) from error
 
 
-def check_folder(folder: Path, *, needs_sums: bool = False) -> None:
+def check_folder(
+    folder: Path, *, needs_sums: bool = False, digests: Mapping[str, str] | None = None
+) -> None:
     """Refuse a pipeline's folder that would run foreign code or whose files are not its own.
+
+    ``digests``: sha256 by relative name of its weights and configurations, for one who has read
+    them already.
 
     Raises:
         WeightsError: ``model_index.json`` is missing or names classes of other libraries than
@@ -158,12 +201,16 @@ def check_folder(folder: Path, *, needs_sums: bool = False) -> None:
     if unlisted := sorted(name for name in present - set(listed)):
         raise WeightsError(f"{folder.name}: {unlisted} are not in {SUMS}; remove them")
     for name, digest in listed.items():
-        check_file(folder / name, digest, fix="fetch or install these weights again")
+        found = (digests or {}).get(name)
+        check_file(folder / name, digest, found=found, fix="fetch or install these weights again")
 
 
-def check_file(path: Path, sha256: str, *, fix: str) -> None:
-    """Raise `WeightsError`, which ends in ``fix``, unless the file has this hash."""
-    found = file_sha256(path)
+def check_file(path: Path, sha256: str, *, fix: str, found: str | None = None) -> None:
+    """Raise `WeightsError`, which ends in ``fix``, unless the file has this hash.
+
+    ``found``: the file's own, for one who has read it already.
+    """
+    found = file_sha256(path) if found is None else found
     if found != sha256:
         came = f"sha256 {found[:12]}..." if found else "a file that cannot be read"
         raise WeightsError(
@@ -174,14 +221,8 @@ def check_file(path: Path, sha256: str, *, fix: str) -> None:
 
 def write_sums(folder: Path) -> None:
     """Write :data:`SUMS` for the weights and configurations in ``folder`` and below."""
-    lines = [f"{file_sha256(f)}  {f.relative_to(folder).as_posix()}\n" for f in _files(folder)]
+    lines = [f"{digest}  {name}\n" for name, digest in _digests(folder).items()]
     (folder / SUMS).write_text("".join(lines), encoding="utf-8")
-
-
-def folder_sha256(folder: Path) -> str:
-    """One hash over the names and hashes of a folder's weights and configurations."""
-    names = [(f.relative_to(folder).as_posix(), file_sha256(f)) for f in _files(folder)]
-    return hashlib.sha256(json.dumps(names).encode()).hexdigest()
 
 
 def file_sha256(path: Path) -> str:
@@ -194,6 +235,10 @@ def file_sha256(path: Path) -> str:
     except OSError:
         return ""
     return digest.hexdigest()
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    return {f.relative_to(folder).as_posix(): file_sha256(f) for f in _files(folder)}
 
 
 def _files(folder: Path) -> list[Path]:

@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 
 from camouflage.errors import OutputError, OutputLost, SettingError
-from camouflage.picture import FORMATS, load_heif
+from camouflage.formats import FORMATS, load_heif
 
 PARTIAL_PREFIX, PARTIAL_SUFFIX = ".camouflage-", ".partial"
 

@@ -13,9 +13,16 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from camouflage import Anonymizer, AuditRefused, GivenRegion, NobodyFound, Recipe
+from camouflage import (
+    Anonymizer,
+    AuditRefused,
+    BasePipeline,
+    GivenRegion,
+    NobodyFound,
+    Recipe,
+    Result,
+)
 from camouflage.annotators.landmarks import LandmarkNet
-from camouflage.anonymizer import Result
 from camouflage.audit import FaceVerdict, Verdict
 from camouflage.errors import (
     CamouflageError,
@@ -42,6 +49,7 @@ class FakePipeline:
             "size_px": SIDE,
             "controls": ["landmarks", "lineart", "colour"],
             "default_weights": {"landmarks": 1.0, "lineart": 1.0, "colour": 1.0},
+            "random_weights": False,
         }
 
     def __call__(self, image: Sequence[NDArray[np.uint8]], **settings) -> SimpleNamespace:
@@ -199,14 +207,19 @@ def test_trouble_in_the_model_is_raised(astronaut) -> None:
         anonymizer(raising)(astronaut, seed=7)
 
 
-def test_random_weights_never_pass(astronaut) -> None:
+@pytest.mark.parametrize("where", ["in memory", "saved"])
+def test_random_weights_never_pass(astronaut, tmp_path: Path, where: str) -> None:
+    """Nor when they come from a folder, whatever its name."""
     pipe = tiny_pipeline()
+    if where == "saved":
+        pipe.save_pretrained(tmp_path / "mini")
+        pipe = BasePipeline.from_pretrained(tmp_path / "mini")
     pipe.set_progress_bar_config(disable=True)
     controls = {name: 0.0 for name in pipe.config["controls"]}
     recipe = Recipe.load("mini").changed(
-        {"model": "tiny", "ladder": [RUNG], "steps": 2, "control_weights": controls}
+        {"ladder": [RUNG], "steps": 2, "control_weights": controls}
     )
-    result = Anonymizer(recipe, pipeline=pipe, trusted_model=False)(astronaut, seed=1)
+    result = Anonymizer(recipe, pipeline=pipe)(astronaut, seed=1)
     assert result.state == "refused"
     assert any("random" in reason for reason in result.verdict.reasons)  # type: ignore[union-attr]
 
@@ -267,9 +280,8 @@ def test_a_cover_covers_all_that_was_found_at_a_given_place(astronaut) -> None:
 def test_a_refusal_that_another_face_does_not_mend_says_so(astronaut) -> None:
     passed = FaceVerdict(passed=True, judged_by="pixels", distance=None, changed=1.0, reason="")
     verdict = Verdict(
-        passed=False, threshold=0.6, faces=(passed,), reasons=("a person was missed",),
-        trusted_model=True,
-    )  # fmt: skip
+        passed=False, threshold=0.6, faces=(passed,), reasons=("a person was missed",)
+    )
     result = Result(
         state="refused", faces=(), verdict=verdict, seconds={}, size_wh=(4, 4), _pixels=None
     )

@@ -13,6 +13,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from camouflage import __version__, cli
+from camouflage.batch import command
 from camouflage.errors import AuditRefused
 from camouflage.picture import Picture
 from camouflage.recipe import Recipe
@@ -49,7 +50,7 @@ def recipes(monkeypatch: pytest.MonkeyPatch) -> list[Recipe]:
         seen.append(settings)
         return FakeAnonymizer(settings)
 
-    monkeypatch.setattr(cli, "_anonymizer", fake)
+    monkeypatch.setattr(command, "load_anonymizer", fake)
     return seen
 
 
@@ -96,6 +97,14 @@ def test_wrong_usage_is_status_2(photo: Path, tmp_path: Path) -> None:
         outcome = runner.invoke(cli.app, arguments)
         assert outcome.exit_code == 2, (arguments, outcome.output)
     assert not (tmp_path / "o").exists()
+
+
+def test_names_in_a_message_do_not_reach_the_terminal_as_they_are(tmp_path: Path) -> None:
+    missing = tmp_path / "\x1b[2Jmissing.png"
+    outcome = runner.invoke(cli.app, ["anonymize", str(missing), "-o", str(tmp_path / "o")])
+    assert outcome.exit_code == 2
+    assert "\\x1b[2Jmissing.png: there is no such file" in outcome.output
+    assert "\x1b" not in outcome.output
 
 
 def test_options_reach_the_recipe(photo: Path, tmp_path: Path, recipes: list[Recipe]) -> None:

@@ -13,6 +13,7 @@ import pytest
 import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
 
+import camouflage.weights
 from camouflage.audit import Recogniser
 from camouflage.errors import SettingError, WeightsError
 from camouflage.pipelines import BasePipeline
@@ -23,9 +24,9 @@ from camouflage.weights import (
     SUMS,
     EmbeddedFile,
     check_folder,
-    folder_sha256,
     local_folder,
     mini_folder,
+    weights_of,
     write_sums,
 )
 
@@ -137,11 +138,29 @@ def test_a_folder_without_an_index(tmp_path: Path) -> None:
 
 
 def test_the_hash_of_a_folder_is_of_names_and_bytes(folder: Path, saved: Path) -> None:
-    assert folder_sha256(folder) == folder_sha256(saved)
+    (folder / SUMS).unlink()
+    same = weights_of(str(folder))
     flip_a_bit(weight_file(folder))
-    changed = folder_sha256(folder)
+    changed = weights_of(str(folder))
     weight_file(folder).rename(folder / "unet" / "other.safetensors")
-    assert len({folder_sha256(saved), changed, folder_sha256(folder)}) == 3
+    assert weights_of(str(saved)) == same
+    assert len({same, changed, weights_of(str(folder))}) == 3
+    assert weights_of("tiny") == "tiny"
+
+
+def test_weights_that_are_hashed_are_checked_and_read_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+    hashed = camouflage.weights.file_sha256
+    monkeypatch.setattr(
+        camouflage.weights, "file_sha256", lambda path: read.append(path) or hashed(path)
+    )
+    weights_of(str(folder))
+    assert len(read) == len(set(read)) == len((folder / SUMS).read_text().splitlines())
+    weight_file(folder).write_bytes(b"other")
+    with pytest.raises(WeightsError, match="diffusion_pytorch_model"):
+        weights_of(str(folder))
 
 
 @pytest.mark.parametrize("file", [CENTERFACE, DLIB_RECOGNISER], ids=lambda file: file.package)

@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 
 from camouflage.annotators.lineart import soft_edge
 
-COARSENESS = 0.08
-"""Width of the blur inside the face as a fraction of the side: 10 px of 128, two fifths of the
-distance of the eyes. Skin colour and light survive it, features do not. Our choice."""
+COARSENESS = 0.12
+"""Width of the blur inside the face as a fraction of the side: 15 px of 128, two fifths of the
+distance of the eyes. Skin colour and light survive it, features do not. Our choice, as in the
+recipe of ``mini``."""
 
 
 def coarse_colour(

@@ -1,7 +1,7 @@
 """Judge what any tool made of a file or a folder: ``camouflage audit ORIGINALS RESULTS``.
 
 A result belongs to the original of the same relative path, or else to each original of the same
-path but for the suffix. Every original ends in a state:
+path but for the suffix (:mod:`.pairs`). Every original ends in a state:
 
 * ``passed`` and ``failed``: a result was judged by :func:`camouflage.audit.audit`.
 * ``unreadable``: the original or the result could not be read, or a link leads out of its folder.
@@ -10,7 +10,8 @@ path but for the suffix. Every original ends in a state:
 * ``missing``: there is no result. Nobody can be recognised in it; it counts only if all results
   are required.
 * ``unpaired``: a picture among the results that belongs to no original, so it cannot be judged. A
-  before | after sheet is such a picture, and shows the original.
+  before | after sheet is such a picture, and shows the original. A mask that ``--write-masks`` left
+  (NAME.mask.png of an original NAME.*, black and white alone) shows nobody and is passed over.
 
 Result and original may differ in size if their shapes are equal within a pixel: both are judged at
 the smaller size. A result also fails if a preview inside its file is nearer to the original than
@@ -19,41 +20,26 @@ to the result, if the original is under its transparency, or if bytes follow the
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path, PurePosixPath
 from typing import Literal
 
 import cv2
 import numpy as np
 
 from camouflage.audit.carried import Carried, carried
-from camouflage.audit.kept import ellipse
+from camouflage.audit.kept import leftovers
+from camouflage.audit.pairs import Pair
 from camouflage.audit.recogniser import Recogniser
-from camouflage.audit.verdict import Verdict, audit, leftovers
-from camouflage.batch.jobs import NOT_READ
+from camouflage.audit.verdict import Verdict, audit
 from camouflage.errors import CamouflageError, SettingError
-from camouflage.picture import FORMATS, Picture
+from camouflage.picture import Picture
+from camouflage.subjects.cover import ellipse
 from camouflage.subjects.faces import Face, FaceDetector
 
 State = Literal["passed", "failed", "unreadable", "nobody", "missing", "unpaired"]
 STATES: tuple[State, ...] = ("passed", "failed", "unreadable", "nobody", "missing", "unpaired")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pair:
-    """Paths of an original and its result, None where there is none, and their relative names.
-
-    ``problem``: why they must not be read, empty if they may be.
-    """
-
-    original: Path | None
-    result: Path | None
-    name: str
-    result_name: str = ""
-    problem: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,31 +79,6 @@ def summary(found: Sequence[Audited], *, threshold: float, require_all: bool) ->
     return {"passed": not bad, "threshold": threshold, "states": states}
 
 
-def find_pairs(originals: Path, results: Path) -> tuple[Pair, ...]:
-    """The pairs of two files, or of two folders in the order of their names.
-
-    Raises:
-        SettingError: a path is missing, one is a file and the other a folder, both are one folder,
-            the originals lie inside the results, or no original has a result.
-    """
-    for path in (originals, results):
-        if not path.exists():
-            raise SettingError(f"{path.name}: there is no such file or folder")
-    if originals.is_dir() != results.is_dir():
-        raise SettingError("expected two files or two folders, got a file and a folder")
-    if originals.resolve() == results.resolve():
-        raise SettingError("the originals and the results are one: expected two different paths")
-    if not originals.is_dir():
-        name, result_name = originals.name, results.name
-        return (Pair(original=originals, result=results, name=name, result_name=result_name),)
-    if originals.resolve().is_relative_to(results.resolve()):
-        raise SettingError("the originals lie inside the results: keep them apart")
-    pairs = _paired(_pictures(originals, leave_out=results), _pictures(results))
-    if not any(pair.original and pair.result for pair in pairs):
-        raise SettingError("no result belongs to an original: expected the same relative names")
-    return pairs
-
-
 def audit_pairs(
     pairs: Sequence[Pair],
     *,
@@ -144,62 +105,6 @@ class _Judge:
             original, faces, result,
             recogniser=self.recogniser, detector=self.detector, threshold=self.threshold,
         )  # fmt: skip
-
-
-def _pictures(folder: Path, *, leave_out: Path | None = None) -> dict[str, tuple[Path, str]]:
-    """Relative name to path and problem, of all pictures; links out of the folder are problems."""
-    inside, found = folder.resolve(), {}
-    for root, folders, files in os.walk(folder, followlinks=False, onerror=_raise):
-        linked = [name for name in folders if Path(root, name).is_symlink()]
-        folders[:] = sorted(
-            name
-            for name in folders
-            if name not in linked
-            and (not leave_out or Path(root, name).resolve() != leave_out.resolve())
-        )
-        for name in sorted([*files, *linked]):
-            path = Path(root, name)
-            leads_out = path.is_symlink() and not path.resolve().is_relative_to(inside)
-            if (leads_out and name in linked) or (name not in linked and _is_picture(path)):
-                problem = "a link that leads out of its folder is not followed" if leads_out else ""
-                found[path.relative_to(folder).as_posix()] = path, problem
-    return found
-
-
-def _raise(error: OSError) -> None:
-    raise SettingError(f"a folder cannot be listed: {error.strerror}") from error
-
-
-def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in NOT_READ | set(FORMATS) and not path.name.startswith("._")
-
-
-def _paired(
-    originals: dict[str, tuple[Path, str]], results: dict[str, tuple[Path, str]]
-) -> tuple[Pair, ...]:
-    by_stem: dict[PurePosixPath, list[str]] = {}
-    for name in originals:
-        by_stem.setdefault(PurePosixPath(name).with_suffix(""), []).append(name)
-    pairs, paired = [], set()
-    for result_name, (result, result_problem) in results.items():
-        stem = PurePosixPath(result_name).with_suffix("")
-        names = [result_name] if result_name in originals else by_stem.get(stem, [])
-        for name in names:
-            original, problem = originals[name]
-            paired.add(name)
-            pairs.append(
-                Pair(
-                    original=original, result=result, name=name, result_name=result_name,
-                    problem=problem or result_problem,
-                )
-            )  # fmt: skip
-        if not names:
-            pairs.append(
-                Pair(original=None, result=result, name=result_name, result_name=result_name)
-            )
-    alone = (name for name in originals if name not in paired)
-    pairs += [Pair(original=originals[name][0], result=None, name=name) for name in alone]
-    return tuple(sorted(pairs, key=lambda pair: (pair.name, pair.result_name)))
 
 
 def _audited(pair: Pair, judge: _Judge) -> Audited:

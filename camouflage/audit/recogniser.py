@@ -19,6 +19,7 @@ from camouflage.subjects.faces import Face
 from camouflage.weights import DLIB_RECOGNISER
 
 CHIP_PX = 150  # what the network takes
+CHIPS_AT_ONCE = 32  # of a crowd: each is a picture in memory, and more in the network
 # Where CenterFace's five points lie in chips that dlib cuts itself with its 5-point predictor:
 # the mean over 200 synthetic faces, made symmetric. Spread 3 px.
 CHIP_POINTS_XY = np.array([[47.8, 46.6], [102.2, 46.6], [75.0, 77.6], [52.2, 100.1], [97.8, 100.1]])
@@ -58,7 +59,10 @@ class Embeddings:
 
     def distances(self, other: Embeddings) -> np.ndarray:
         """Euclidean (N, M), 0 to 2 in practice; NaN where a row is missing."""
-        return np.linalg.norm(self.rows[:, None] - other.rows[None], axis=-1)
+        distances = np.empty((len(self.rows), len(other.rows)))
+        for i, row in enumerate(self.rows):  # at once they would be (N, M, 128)
+            distances[i] = np.linalg.norm(row - other.rows, axis=-1)
+        return distances
 
 
 class Recogniser:
@@ -77,9 +81,10 @@ class Recogniser:
             raise SettingError(f"expected uint8 (H, W, 3), got {pixels.dtype} {pixels.shape}")
         rows = np.full((len(faces), 128), np.nan)
         large = [i for i, f in enumerate(faces) if f.eye_distance_px >= self.min_eye_distance_px]
-        if large:
-            chips = [_chip(pixels, faces[i].points_xy) for i in large]
-            rows[large] = np.array(self._network.compute_face_descriptor(chips))
+        for start in range(0, len(large), CHIPS_AT_ONCE):
+            some = large[start : start + CHIPS_AT_ONCE]
+            chips = [_chip(pixels, faces[i].points_xy) for i in some]
+            rows[some] = np.array(self._network.compute_face_descriptor(chips))
         return Embeddings(rows=rows)
 
     def sees_nothing(self, embeddings: Embeddings) -> np.ndarray:

@@ -9,50 +9,29 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
 from camouflage.batch.jobs import Job
 from camouflage.batch.manifest import Entry, Manifest, State
+from camouflage.batch.outcome import Outcome, described, outcome_of
+from camouflage.batch.sheet import sheet_pixels
 from camouflage.errors import (
     AuditRefused,
-    CamouflageError,
     NobodyFound,
     OutputError,
     OutputLost,
     PictureError,
 )
-from camouflage.picture import Picture, format_of
+from camouflage.formats import format_of
+from camouflage.picture import Picture
 from camouflage.subjects.boxes_file import Places, boxes_json, mask_png
 from camouflage.write import encode, output_error, remove_partials, write_bytes
 
 if TYPE_CHECKING:
-    from camouflage.anonymizer import Anonymizer, Result
-
-SHEET_GAP_PX = 8
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What became of one job.
-
-    ``output``: the file, relative to the output folder, if there is one. ``error`` and ``message``:
-    type and text where there is none. ``resumed``: an earlier run finished it and it was left as it
-    is. ``redone``: an earlier run finished it, and this is what changed since. ``faces``: how many
-    were found. ``seconds``: spent on it by this run.
-    """
-
-    job: Job
-    state: State
-    output: str | None = None
-    error: str = ""
-    message: str = ""
-    resumed: bool = False
-    redone: tuple[str, ...] = ()
-    faces: int = 0
-    seconds: float = 0.0
+    from camouflage.anonymizer import Anonymizer
+    from camouflage.result import Result
 
 
 def run_folder(
@@ -77,7 +56,8 @@ def run_folder(
 
     ``places``: what the user says of where people are. ``sheet``, ``boxes`` and ``masks`` ask for
     files beside each result: before | after, what was treated, which pixels were changed.
-    ``keep_times``: results get the file times of their inputs, which say when a photo was taken.
+    ``keep_times``: results, those of earlier runs too, get the file times of their inputs, which
+    say when a photo was taken.
 
     Raises:
         OutputLost: nothing more can be written or recorded: the disk is full, read-only or failing,
@@ -126,7 +106,7 @@ class _Run:
             with contextlib.suppress(OutputError):
                 self._remove(job)
             raise
-        return _outcome(job, asdict(entry), redone=changes or (), seconds=entry.seconds["total"])
+        return outcome_of(job, asdict(entry), redone=changes or (), seconds=entry.seconds["total"])
 
     def _changes(self, job: Job) -> tuple[str, ...] | None:
         """As `Manifest.changes`; files beside a result that are asked for count as parts of it."""
@@ -143,6 +123,8 @@ class _Run:
         state = (self.manifest.entry(job.relative) or {}).get("state")
         if changes == () and state in ("written", "copied"):
             for name in self._beside(job, written=state == "written"):
+                if not self.manifest.knows(name):
+                    return ("a file beside it (sheet, boxes or mask) is asked for now",)
                 if not self.manifest.owns(name, folder=self.output):
                     return ("a file beside it (sheet, boxes or mask) was changed or is gone",)
         return changes
@@ -165,7 +147,9 @@ class _Run:
         entry = self.manifest.entry(job.relative) or {}
         if not entry.get("output"):
             self._remove(job)  # an older result that somebody put back
-        return _outcome(job, entry, resumed=True)
+        elif self.keep_times:
+            self._copy_times(job)
+        return outcome_of(job, entry, resumed=True)
 
     def _decided(self, job: Job, start: float) -> Entry:
         try:
@@ -286,30 +270,8 @@ class _Run:
             threshold=recipe.threshold,
             attempts=len(recipe.ladder),
             places_sha256=self.places.digest(job.relative),
-            error=_described(error, job) if error else None,
+            error=described(error, job) if error else None,
         )
-
-
-def _outcome(
-    job: Job,
-    entry: dict[str, Any],
-    *,
-    resumed: bool = False,
-    redone: tuple[str, ...] = (),
-    seconds: float = 0.0,
-) -> Outcome:
-    error = entry.get("error") or {}
-    return Outcome(
-        job=job,
-        state=entry["state"],
-        output=entry.get("output"),
-        error=error.get("type", ""),
-        message=error.get("message", ""),
-        resumed=resumed,
-        redone=redone,
-        faces=len(entry.get("faces") or ()),
-        seconds=seconds,
-    )
 
 
 def _unlink(path: Path) -> None:
@@ -317,23 +279,3 @@ def _unlink(path: Path) -> None:
         path.unlink(missing_ok=True)
     except OSError as error:
         raise output_error(error, f"{path.name} could not be removed") from error
-
-
-def sheet_pixels(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """Before | after, uint8 ``(H, 2 W + gap, 3)``; at most 1600 px a side each."""
-    scale = min(1.0, 1600 / max(before.shape[:2]))
-    size_wh = max(1, round(before.shape[1] * scale)), max(1, round(before.shape[0] * scale))
-    pair = [np.asarray(Image.fromarray(p).resize(size_wh)) for p in (before, after)]
-    gap = np.full((size_wh[1], SHEET_GAP_PX, 3), 255, np.uint8)
-    return np.concatenate([pair[0], gap, pair[1]], axis=1)
-
-
-def _described(error: Exception, job: Job) -> dict[str, str]:
-    """Type and message, without the folder the input lies in."""
-    if isinstance(error, OSError) and not isinstance(error, CamouflageError):
-        message = error.strerror or ""  # the text of an OSError holds the whole path
-    else:
-        message = str(error)
-    for folder in {str(job.source.parent), os.path.dirname(os.path.realpath(job.source))} - {"."}:
-        message = message.replace(folder + os.sep, "")
-    return {"type": type(error).__name__, "message": message}

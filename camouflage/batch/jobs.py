@@ -9,20 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from camouflage.errors import SettingError
-from camouflage.picture import FORMATS
-
-# fmt: off
-NOT_READ = frozenset(
-    {
-        ".avif", ".gif", ".heic", ".heif", ".jxl", ".jp2", ".j2k", ".jpx", ".psd", ".tga",
-        ".ppm", ".pgm", ".pnm", ".ico", ".svg", ".eps", ".pdf", ".dng", ".raw", ".cr2", ".cr3",
-        ".nef", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw", ".mp4", ".mov", ".m4v", ".avi",
-        ".mkv", ".webm", ".mpg", ".mpeg", ".3gp", ".mts", ".hif", ".heics", ".heifs", ".avifs",
-        ".apng", ".mpo", ".dib", ".jxr", ".pcx",
-    }
-) - set(FORMATS)
-# fmt: on
-"""People may be in these as well, so they are inputs that fail, not files that are passed over."""
+from camouflage.formats import FORMATS
+from camouflage.listing import MASK_SUFFIX, cannot_be_listed, is_picture, masks_of
 
 OWN_NAMES = ("manifest.jsonl", "recipe.yaml")
 """Files of a run in its output folder."""
@@ -52,7 +40,7 @@ class Job:
     @property
     def mask(self) -> str:
         """Where the mask of what was changed goes."""
-        return self._beside(".mask.png")
+        return self._beside(MASK_SUFFIX)
 
     def beside(
         self, *, sheet: bool = True, boxes: bool = True, masks: bool = True
@@ -87,8 +75,8 @@ def find_jobs(
     """All pictures among files and folders; a folder's tree is kept.
 
     A link that leads out of its folder is a job with a problem, it is not followed; the output
-    folder is left out where it lies inside an input. Files of types that hold no pictures are
-    counted and passed over.
+    folder is left out where it lies inside an input. Files of types that hold no pictures, and the
+    masks that an earlier run wrote beside the pictures, are counted and passed over.
 
     Raises:
         SettingError: an input is missing, two inputs would get one output name (also one that
@@ -100,13 +88,18 @@ def find_jobs(
     for path in inputs:
         if path.is_dir():
             for job in _in_folder(path, output=output):
-                picture = _is_picture(Path(job.relative))
+                picture = is_picture(Path(job.relative))
                 passed_over += not (picture or job.problem)
                 jobs += [job] if picture or job.problem else []
         elif path.exists():
             jobs.append(Job(source=path, relative=path.name))
         else:
             raise SettingError(f"{path.name}: there is no such file or folder")
+    files = {job.source.as_posix(): job.source for job in jobs if not job.problem}
+    of_earlier_runs = masks_of(files, files)
+    kept = [job for job in jobs if job.source.as_posix() not in of_earlier_runs]
+    passed_over += len(jobs) - len(kept)
+    jobs = kept
     names = [
         name
         for job in jobs
@@ -117,14 +110,9 @@ def find_jobs(
     return Jobs(jobs=tuple(jobs), passed_over=passed_over)
 
 
-def _is_picture(path: Path) -> bool:
-    # "._name.jpg" is macOS's companion of a file, not a picture.
-    return path.suffix.lower() in NOT_READ | set(FORMATS) and not path.name.startswith("._")
-
-
 def _in_folder(folder: Path, *, output: Path) -> Iterator[Job]:
     inside = os.path.realpath(folder)
-    for root, folders, files in os.walk(folder, followlinks=False, onerror=_raise):
+    for root, folders, files in os.walk(folder, followlinks=False, onerror=cannot_be_listed):
         kept, links = [], []
         for name in sorted(folders):
             path = Path(root, name)
@@ -142,10 +130,6 @@ def _in_folder(folder: Path, *, output: Path) -> Iterator[Job]:
                 continue  # what it leads to is met where it is
             relative = source.relative_to(folder).as_posix()
             yield Job(source=source, relative=relative, problem=problem)
-
-
-def _raise(error: OSError) -> None:
-    raise SettingError(f"a folder cannot be listed: {error.strerror}") from error
 
 
 def _is_within(path: str | Path, folder: str) -> bool:

@@ -177,9 +177,13 @@ class Manifest:
         }
         return tuple(reason for reason, true in changed.items() if true)
 
+    def knows(self, output: str) -> bool:
+        """Whether a run has noted a file of this name, whatever became of it."""
+        return output in self._ours
+
     def owns(self, output: str, *, folder: Path) -> bool:
         """Whether the file at ``folder / output`` has the bytes that a run noted for it."""
-        return output in self._ours and file_sha256(folder / output) in self._ours[output]
+        return self.knows(output) and file_sha256(folder / output) in self._ours[output]
 
     def _note_output(self, line: dict[str, Any]) -> None:
         if line.get("output_sha256"):

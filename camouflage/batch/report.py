@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from camouflage.batch.folder import Outcome
 from camouflage.batch.manifest import STATES
+from camouflage.batch.outcome import Outcome
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -74,6 +74,8 @@ class BasePipeline(DiffusionPipeline):
         default_weights: name to weight; a missing one is 1 (no paper gives them).
         default_strength, default_steps, default_anonymization_scale, default_control_guidance: for
             a call that gives none (no paper gives them; a scale above 1 pushes the identity away).
+        random_weights: they were never trained, as those of ``tiny``: the audit passes nothing that
+            was drawn with them. Saved and loaded with the rest.
 
     Raises:
         WeightsError: nets and names differ in number, or there is no text encoder and no null
@@ -109,6 +111,7 @@ class BasePipeline(DiffusionPipeline):
         default_steps: int = 30,
         default_anonymization_scale: float = 1.25,
         default_control_guidance: float = 1.0,
+        random_weights: bool = False,
     ) -> None:
         super().__init__()
         _require_whole(controlnet, controls, text_encoder, tokenizer, null_context)
@@ -131,6 +134,7 @@ class BasePipeline(DiffusionPipeline):
             default_steps=default_steps,
             default_anonymization_scale=default_anonymization_scale,
             default_control_guidance=default_control_guidance,
+            random_weights=random_weights,
         )
 
     @classmethod

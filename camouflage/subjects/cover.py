@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camouflage.subjects.crops import AlignedCrop, align
-from camouflage.subjects.faces import Face
-from camouflage.subjects.given import Box, GivenFace, average_points
+from camouflage.subjects.faces import Box, Face
+from camouflage.subjects.given import GivenFace, average_points
 
 MARGIN = 0.03
 """Between what must be redrawn and the rim of a crop that was made larger, of its side: there a
@@ -50,13 +50,17 @@ def covered(face: Face, crop: AlignedCrop) -> NDArray[np.bool_]:
     return region
 
 
-def ellipse(box_xyxy: Box) -> NDArray[np.bool_]:
-    """bool of the box's size: the pixels whose centre is in the ellipse that touches its sides."""
+def ellipse(box_xyxy: Box, *, step: int = 1) -> NDArray[np.bool_]:
+    """bool of the box's size: the pixels whose centre is in the ellipse that touches its sides.
+
+    ``step``: of every so many rows and columns alone.
+    """
     x0, y0, x1, y1 = box_xyxy
     width, height = x1 - x0, y1 - y0
-    y = (np.arange(height) + 0.5) / (height / 2) - 1
+    y = (np.arange(0, height, step) + 0.5) / (height / 2) - 1
     half_px = np.sqrt(1 - y**2) * (width / 2) + 1e-9
-    return np.abs(np.arange(width) + 0.5 - width / 2)[None] <= half_px[:, None]
+    x = np.arange(0, width, step) + 0.5 - width / 2
+    return np.abs(x)[None] <= half_px[:, None]
 
 
 _Shape = tuple[Box, NDArray[np.bool_] | None]

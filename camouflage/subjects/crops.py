@@ -103,7 +103,7 @@ def align(
     if points.shape != (5, 2) or not np.isfinite(points).all():
         raise SettingError(f"expected five finite xy points, got an array of {points.shape}")
     target = (_FRONTAL * EYE_DISTANCE + [0.5, EYE_HEIGHT]) * side - 0.5
-    matrix = _similarity(points, target)
+    matrix = similarity(points, target)
     return AlignedCrop(matrix=matrix if jitter is None else _chain(jitter, matrix), side=side)
 
 
@@ -112,8 +112,11 @@ def template(side: int) -> NDArray[np.float64]:
     return (_FRONTAL * EYE_DISTANCE + [0.5, EYE_HEIGHT]) * side - 0.5
 
 
-def _similarity(source: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(2, 3) matrix of the least squares similarity without reflection."""
+def similarity(source: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(2, 3) matrix of the least squares similarity without reflection (Umeyama 1991).
+
+    It takes (N, 2) ``source`` nearest to ``target``. Raises `SettingError` if all points are one.
+    """
     source_mean, target_mean = source.mean(0), target.mean(0)
     a, b = (source - source_mean).T, (target - target_mean).T
     energy = (a**2).sum()

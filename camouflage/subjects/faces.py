@@ -16,7 +16,14 @@ import cv2
 import numpy as np
 
 from camouflage.errors import SettingError
-from camouflage.subjects.centerface import MULTIPLE_PX, CenterFace, Found, joined, without_doubles
+from camouflage.subjects.centerface import (
+    MULTIPLE_PX,
+    CenterFace,
+    Found,
+    iou,
+    joined,
+    without_doubles,
+)
 
 LookAt = Literal["where_needed", "everywhere"]
 
@@ -28,6 +35,9 @@ TILE_MARGIN_PX = 32  # a tile sees this much of its neighbours: twice the smalle
 DOUBTFUL_SCORE = 0.08  # a weaker response is noise: textures without faces reach 0.1, rarely 0.2
 CERTAIN_SCORE = 0.65  # lying and upside-down faces score below it, with points that are wrong
 SMALL_FACE_PX = 20  # where one face is that small, its neighbours may be smaller
+SAME_PLACE = 0.3  # overlap of two boxes above which they are one place; our choice
+
+Box = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -40,7 +50,7 @@ class Face:
     ``score``: 0 to 1. A point at whole numbers is a pixel's centre.
     """
 
-    box_xyxy: tuple[int, int, int, int]
+    box_xyxy: Box
     points_xy: np.ndarray = field(repr=False)
     score: float
 
@@ -66,6 +76,12 @@ class Face:
     def eye_distance_px(self) -> float:
         """Distance of the two eyes."""
         return float(np.linalg.norm(self.points_xy[0] - self.points_xy[1]))
+
+
+def overlap(box_xyxy: Box, other_xyxy: Box) -> float:
+    """Intersection over union of two boxes, 0 to 1."""
+    boxes = np.array([box_xyxy, other_xyxy], dtype=np.float64)
+    return float(iou(boxes[0], boxes[1:])[0])
 
 
 class FaceDetector:
@@ -145,9 +161,7 @@ class FaceDetector:
             yield found
             everywhere = False
 
-    def _tile(
-        self, pixels: np.ndarray, tile_xyxy: tuple[int, int, int, int], *, divisor: float
-    ) -> Found:
+    def _tile(self, pixels: np.ndarray, tile_xyxy: Box, *, divisor: float) -> Found:
         x0, y0, x1, y1 = tile_xyxy
         view = _divided(pixels[y0:y1, x0:x1], divisor)
         found = self._network(view, score=DOUBTFUL_SCORE)
@@ -197,7 +211,7 @@ def _doubts(found: Found, *, divisor: float) -> np.ndarray:
 
 def _tiles_xyxy(
     places_xyxy: np.ndarray, *, size_hw: tuple[int, ...], divisor: float, everywhere: bool
-) -> list[tuple[int, int, int, int]]:
+) -> list[Box]:
     """The tiles, in picture pixels, of a fixed grid that touch one of the places."""
     height, width = size_hw
     step, margin = int(TILE_PX * divisor), int(TILE_MARGIN_PX * divisor)

@@ -14,13 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camouflage.errors import SettingError
-from camouflage.subjects.centerface import iou
-from camouflage.subjects.faces import Face, FaceDetector
+from camouflage.subjects.faces import SAME_PLACE, Box, Face, FaceDetector, overlap
 
-Box = tuple[int, int, int, int]
-
-SAME_PLACE = 0.3
-"""Intersection over union of two boxes above which they are one face. Our choice."""
 INSIDE = 0.5
 """A found face with this share of its box inside a given one belongs to it. Our choice."""
 MAX_PARTS = 1000
@@ -118,7 +113,7 @@ def given_faces(
 
 def not_given(found: Sequence[Face], given: Sequence[Face]) -> list[Face]:
     """The faces of ``found`` that are at no given place."""
-    return [f for f in found if all(_overlap(f.box_xyxy, g.box_xyxy) <= SAME_PLACE for g in given)]
+    return [f for f in found if all(overlap(f.box_xyxy, g.box_xyxy) <= SAME_PLACE for g in given)]
 
 
 def _face(
@@ -138,7 +133,7 @@ def _face(
     if region.points_xy is not None:
         points, score = region.points_xy, 1.0
     elif seen:
-        best = max(seen, key=lambda face: _overlap(face.box_xyxy, box_xyxy))
+        best = max(seen, key=lambda face: overlap(face.box_xyxy, box_xyxy))
         points, score = best.points_xy, best.score
     else:
         points, score = made, 0.0
@@ -200,12 +195,7 @@ def _belongs(found_xyxy: Box, given_xyxy: Box) -> bool:
     across = min(x1, given_xyxy[2]) - max(x0, given_xyxy[0])
     down = min(y1, given_xyxy[3]) - max(y0, given_xyxy[1])
     inside = max(across, 0) * max(down, 0) / ((x1 - x0) * (y1 - y0))
-    return inside >= INSIDE or _overlap(found_xyxy, given_xyxy) > SAME_PLACE
-
-
-def _overlap(box_xyxy: Box, other_xyxy: Box) -> float:
-    boxes = np.array([box_xyxy, other_xyxy], dtype=np.float64)
-    return float(iou(boxes[0], boxes[1:])[0])
+    return inside >= INSIDE or overlap(found_xyxy, given_xyxy) > SAME_PLACE
 
 
 def _check_mask(mask: NDArray) -> None:

@@ -16,8 +16,11 @@ from camouflage.annotators import (
     soft_edge,
     soft_lineart,
 )
+from camouflage.annotators.colour import COARSENESS
 from camouflage.annotators.landmarks import LandmarkNet
 from camouflage.errors import SettingError
+from camouflage.recipe import Recipe
+from camouflage.subjects.crops import EYE_DISTANCE
 
 
 def disc(side: int, radius: float) -> np.ndarray:
@@ -225,3 +228,8 @@ def test_coarser_colours_are_coarser(face_points, texture):
     region = face_region(points, 128)
     assert coarse[region].std(0).mean() < 0.7 * fine[region].std(0).mean()
     assert np.array_equal(coarse[:3], fine[:3]), "outside nothing changes"
+
+
+def test_the_usual_coarseness_is_the_recipes_and_two_fifths_of_the_eye_distance():
+    assert Recipe.load("mini").colour_coarseness == COARSENESS
+    assert pytest.approx(0.4, abs=0.04) == COARSENESS / EYE_DISTANCE

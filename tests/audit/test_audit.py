@@ -84,7 +84,7 @@ def test_the_original_does_not_pass(
 ) -> None:
     verdict = audit(ASTRONAUT, [face], ASTRONAUT, recogniser=recogniser, detector=detector)
     assert not verdict.passed
-    assert verdict.distances[0] == pytest.approx(0, abs=1e-6)
+    assert verdict.faces[0].distance == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.parametrize("how", ["blur", "noise", "mirror", "tint"])
@@ -107,7 +107,7 @@ def test_another_pattern_passes(recogniser: Recogniser, detector: FaceDetector, 
     verdict = audit(ASTRONAUT, [face], result, recogniser=recogniser, detector=detector)
     assert verdict.passed, verdict.reasons
     assert verdict.faces[0].judged_by == "recogniser"
-    assert (verdict.distances[0] or 0) > 0.6
+    assert (verdict.faces[0].distance or 0) > 0.6
 
 
 def test_random_weights_never_pass(
@@ -115,7 +115,7 @@ def test_random_weights_never_pass(
 ) -> None:
     verdict = audit(
         ASTRONAUT, [face], scrambled(ASTRONAUT, face),
-        recogniser=recogniser, detector=detector, trusted_model=False,
+        recogniser=recogniser, detector=detector, random_weights=True,
     )  # fmt: skip
     assert not verdict.passed
     assert all(judged.passed for judged in verdict.faces)
@@ -208,14 +208,14 @@ def test_a_face_that_moved_is_found(
         ASTRONAUT, [face], moved, recogniser=recogniser, detector=detector, threshold=0.3
     )
     assert not verdict.passed
-    assert (verdict.distances[0] or 0) < 0.2, "by the original's points alone it is beyond 0.3"
+    assert (verdict.faces[0].distance or 0) < 0.2, "by the original's points alone it is beyond 0.3"
 
 
 def test_a_verdict_cannot_contradict_itself() -> None:
     failed = FaceVerdict(passed=False, judged_by="pixels", distance=None, changed=0, reason="x")
     for faces in ((failed,), ()):
         with pytest.raises(SettingError):
-            Verdict(passed=True, threshold=0.6, faces=faces, reasons=(), trusted_model=True)
+            Verdict(passed=True, threshold=0.6, faces=faces, reasons=())
 
 
 def test_source_embeddings_can_be_given(
@@ -249,6 +249,36 @@ def test_a_face_too_small_has_no_row(recogniser: Recogniser, face: Face) -> None
     embeddings = recogniser.embed(ASTRONAUT, [small, face])
     assert embeddings.present.tolist() == [False, True]
     assert np.isnan(embeddings.distances(embeddings)[0]).all()
+
+
+def test_distances_are_those_of_every_pair() -> None:
+    rng = np.random.default_rng(0)
+    one, other = rng.normal(size=(7, 128)), rng.normal(size=(5, 128))
+    other[1] = one[2]
+    one[3], other[4, 0] = np.nan, np.nan
+    found = Embeddings(rows=one).distances(Embeddings(rows=other))
+    assert np.array_equal(found, np.linalg.norm(one[:, None] - other, axis=-1), equal_nan=True)
+    assert found[2, 1] == 0
+    assert np.isnan(found).sum() == 5 + 6
+    nobody = Embeddings(rows=np.empty((0, 128)))
+    assert nobody.distances(Embeddings(rows=other)).shape == (0, 5)
+    assert Embeddings(rows=other).distances(nobody).shape == (5, 0)
+
+
+def test_a_crowd_is_embedded_in_parts(
+    recogniser: Recogniser, face: Face, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crowd = [
+        Face(box_xyxy=face.box_xyxy, points_xy=face.points_xy + shift, score=0.9)
+        for shift in range(5)
+    ]
+    crowd.insert(1, Face(box_xyxy=(0, 0, 9, 9), points_xy=face.points_xy / 10, score=0.9))
+    at_once = recogniser.embed(ASTRONAUT, crowd).rows
+    monkeypatch.setattr("camouflage.audit.recogniser.CHIPS_AT_ONCE", 2)
+    in_parts = recogniser.embed(ASTRONAUT, crowd).rows
+    assert np.array_equal(at_once, in_parts, equal_nan=True)
+    assert np.isnan(in_parts[1]).all()
+    assert recogniser.embed(ASTRONAUT, []).rows.shape == (0, 128)
 
 
 def test_the_size_of_a_picture_hardly_matters(

@@ -16,7 +16,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from camouflage import cli
-from camouflage.batch import Manifest
+from camouflage.batch import Manifest, command
 from camouflage.errors import WeightsError
 
 FIELDS = {"input", "state", "output", "error", "resumed", "redone", "faces", "seconds"}
@@ -29,8 +29,8 @@ def _no_model(anonymizer, monkeypatch: pytest.MonkeyPatch) -> None:
         anonymizer.recipe = settings
         return anonymizer
 
-    monkeypatch.setattr(cli, "_anonymizer", fake)
-    monkeypatch.setattr(cli, "weights_of", lambda model: "w")
+    monkeypatch.setattr(command, "load_anonymizer", fake)
+    monkeypatch.setattr(command, "weights_of", lambda model: "w")
 
 
 def invoke(*arguments: str | Path) -> Result:
@@ -87,7 +87,7 @@ def test_json_of_the_next_run(album: Path, tmp_path: Path) -> None:
 
 def test_a_line_comes_as_it_happens(album: Path, tmp_path: Path, monkeypatch) -> None:
     seen: list[str] = []
-    monkeypatch.setattr(cli, "_machine_lines", lambda: Telling(seen, tmp_path / "out"))
+    monkeypatch.setattr(command, "machine_lines", lambda: Telling(seen, tmp_path / "out"))
     invoke(album, "-o", tmp_path / "out", "--json")
     assert seen[:2] == ["1 entries", "2 entries"]
 
@@ -167,7 +167,7 @@ def test_no_model(album: Path, tmp_path: Path, monkeypatch) -> None:
     def damaged(model: str) -> str:
         raise WeightsError("damaged")
 
-    monkeypatch.setattr(cli, "weights_of", damaged)
+    monkeypatch.setattr(command, "weights_of", damaged)
     result = invoke(album, "-o", tmp_path / "out", "--json")
     assert lines(result)[1]["error"] == {"type": "WeightsError", "message": "damaged"}
     assert result.exit_code == 1
@@ -209,6 +209,7 @@ import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 from pathlib import Path
 from camouflage import cli, write
+from camouflage.batch import command
 from camouflage.recipe import Recipe
 import numpy as np
 from PIL import Image
@@ -236,8 +237,8 @@ OUT = Path(sys.argv[sys.argv.index("-o") + 1])
 write.os.fsync = slow_sync
 if WHERE == "write":
     write._nameless = lambda folder: None
-cli._anonymizer = lambda settings: Slow()
-cli.weights_of = lambda model: "w"
+command.load_anonymizer = lambda settings: Slow()
+command.weights_of = lambda model: "w"
 cli.main()
 """
 

@@ -225,6 +225,36 @@ def test_a_name_that_is_too_long_for_its_sheet(anonymizer, tmp_path: Path) -> No
     assert sorted(f.name for f in output.iterdir()) == ["manifest.jsonl", "y.png", "y.sheet.jpg"]
 
 
+def test_masks_of_an_earlier_run_are_passed_over(tmp_path: Path) -> None:
+    """By name, and by what is in them: a photograph is an input whatever it is called."""
+    folder = tmp_path / "album"
+    mask = Image.new("L", (4, 4))
+    mask.paste(255, (1, 1, 3, 3))
+    for name in ("a.jpg", "deep/b.png", "c.webp", "d.png"):
+        picture(folder / name)
+    for name in ("a.mask.png", "deep/b.mask.png", "nobodys.mask.png", "deep/a.mask.png"):
+        mask.save(folder / name)
+    Image.new("L", (4, 4), 128).save(folder / "c.mask.png")
+    picture(folder / "d.mask.png")
+    (folder / "notes.txt").write_text("no picture")
+    found = find_jobs([folder], output=tmp_path / "out", masks=False)
+    assert {job.relative for job in found.jobs} == {
+        "a.jpg", "deep/b.png", "c.webp", "d.png",
+        "nobodys.mask.png", "deep/a.mask.png", "c.mask.png", "d.mask.png",
+    }  # fmt: skip
+    assert found.passed_over == 3
+    named = [folder / "a.jpg", folder / "a.mask.png"]
+    assert set(names(named, tmp_path / "out")) == {"a.jpg"}
+    assert set(names(named[1:], tmp_path / "out")) == {"a.mask.png"}, "who names it alone means it"
+
+
+@posix
+def test_a_pipe_named_as_a_mask_is_not_waited_for(tmp_path: Path) -> None:
+    picture(tmp_path / "in" / "a.png")
+    os.mkfifo(tmp_path / "in" / "a.mask.png")
+    assert "a.mask.png" in names([tmp_path / "in"], tmp_path / "out")
+
+
 def test_the_film_of_a_photograph_takes_no_names(tmp_path: Path) -> None:
     """Of a film nothing is written, so nothing stands beside it: phones write such pairs."""
     folder = tmp_path / "album"

@@ -78,6 +78,15 @@ def test_from_pipe_shares_every_component(pipe):
     other = BasePipeline.from_pipe(pipe)
     assert other.components.keys() == pipe.components.keys()
     assert all(other.components[name] is part for name, part in pipe.components.items())
+    assert other.config["random_weights"] is True
+
+
+def test_random_weights_are_known_as_such_and_others_are_not(pipe, folder):
+    assert BasePipeline.from_pretrained("tiny").config["random_weights"] is True
+    assert BasePipeline.from_pretrained(folder).config["random_weights"] is True
+    assert BasePipeline.from_pretrained("mini").config["random_weights"] is False
+    made = BasePipeline(**pipe.components, controls=pipe.config["controls"])
+    assert made.config["random_weights"] is False
 
 
 def test_pickles_are_refused(folder):

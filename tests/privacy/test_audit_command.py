@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,8 @@ from camouflage import cli, obfuscate
 from camouflage.audit import Recogniser
 from camouflage.audit import folders as module
 from camouflage.audit.carried import carried
-from camouflage.audit.folders import Audited, audit_pairs, find_pairs, summary
+from camouflage.audit.folders import Audited, audit_pairs, summary
+from camouflage.audit.pairs import find_pairs
 from camouflage.errors import NonFiniteResult, SettingError
 from camouflage.subjects.faces import FaceDetector
 
@@ -91,6 +93,33 @@ def test_every_picture_has_a_state(folders: tuple[Path, Path], tools: dict) -> N
     }
 
 
+def test_masks_are_passed_over_and_what_only_has_their_name_is_not(
+    folders: tuple[Path, Path], tools: dict
+) -> None:
+    originals, results = folders
+    mask = np.zeros((256, 256), np.uint8)
+    mask[40:190, 75:180] = 255
+    for name in ("a.jpg", "deep/b.png", "c.png"):
+        save(originals / name, ORIGINAL)
+        save((results / name).with_suffix(".png"), COVERED)
+        save((results / name).with_suffix(".mask.png"), mask)
+    save(originals / "a.mask.png", mask)  # of an earlier run
+    save(results / "c.mask.png", ORIGINAL[..., 0])  # a picture of a person
+    save(results / "nobodys.mask.png", mask)
+    save(results / "a.sheet.jpg", ORIGINAL)
+    (results / "deep" / "b.mask.png").unlink()
+    (results / "deep" / "b.mask.png").write_bytes(b"damaged")
+    assert states(originals, results, tools) == {
+        "a.png": "passed",
+        "deep/b.png": "passed",
+        "c.png": "passed",
+        "c.mask.png": "unpaired",
+        "nobodys.mask.png": "unpaired",
+        "a.sheet.jpg": "unpaired",
+        "deep/b.mask.png": "unpaired",
+    }
+
+
 def test_the_command(folders: tuple[Path, Path], tmp_path: Path) -> None:
     originals, results = folders
     report = tmp_path / "report.json"
@@ -115,6 +144,21 @@ def test_the_command(folders: tuple[Path, Path], tmp_path: Path) -> None:
     assert [line.get("state") for line in lines] == ["passed", "failed", None]
     assert lines[-1]["summary"]["passed"] is False
     assert "face 1 of 1" in lines[1]["reasons"][0]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="such names are those of POSIX")
+def test_names_do_not_reach_the_terminal_as_they_are(folders: tuple[Path, Path]) -> None:
+    originals, results = folders
+    save(originals / "good.png", ORIGINAL)
+    save(results / "good.png", COVERED)
+    save(results / "\x1b[2Jalone.png", COVERED)
+    (originals / "\x1b[2Jbroken.png").write_bytes(b"no picture")
+    (results / "\x1b[2Jbroken.png").write_bytes(b"no picture")
+    outcome = runner.invoke(cli.app, ["audit", str(originals), str(results)])
+    assert outcome.exit_code == 1
+    assert "\\x1b[2Jalone.png" in outcome.output
+    assert "\\x1b[2Jbroken.png: expected a picture" in outcome.output
+    assert "\x1b" not in outcome.output
 
 
 def test_a_stricter_threshold(folders: tuple[Path, Path]) -> None:

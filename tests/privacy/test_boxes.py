@@ -21,7 +21,7 @@ from camouflage import Anonymizer, FaceDetector, GivenRegion, NobodyFound, Recip
 from camouflage.annotators.landmarks import MESH_INDICES, LandmarkNet
 from camouflage.attempts import FaceRecord
 from camouflage.audit import Recogniser
-from camouflage.batch import Manifest, Outcome, find_jobs, run_folder
+from camouflage.batch import Manifest, Outcome, command, find_jobs, run_folder
 from camouflage.errors import AuditRefused, SettingError
 from camouflage.picture import Picture
 from camouflage.subjects.boxes_file import Places
@@ -42,6 +42,7 @@ class FakePipeline:
             "size_px": SIDE,
             "controls": ["landmarks", "lineart", "colour"],
             "default_weights": {"landmarks": 1.0, "lineart": 1.0, "colour": 1.0},
+            "random_weights": False,
         }
 
     def __call__(self, image, **settings) -> SimpleNamespace:
@@ -426,7 +427,7 @@ def test_wrong_usage_of_boxes_is_status_2(album: Path, monkeypatch) -> None:
     def never(settings: Recipe) -> FakeAnonymizer:
         raise AssertionError("a run was begun")
 
-    monkeypatch.setattr(cli, "_anonymizer", never)
+    monkeypatch.setattr(command, "load_anonymizer", never)
     boxes, output = album.parent / "boxes.json", album.parent / "out"
     files = {
         "{": "JSON",
@@ -436,26 +437,26 @@ def test_wrong_usage_of_boxes_is_status_2(album: Path, monkeypatch) -> None:
         '{"a.png": [{"box_xyxy": [NaN, 0, 1, 1]}]}': "NaN",
         '{"b.jpg": [], "deep/b.jpg": []}': "twice",
     }
-    command = ["anonymize", str(album), "-o", str(output)]
+    usual = ["anonymize", str(album), "-o", str(output)]
     for text, words in files.items():
         boxes.write_text(text)
-        done = CliRunner().invoke(cli.app, [*command, "--boxes", str(boxes)])
+        done = CliRunner().invoke(cli.app, [*usual, "--boxes", str(boxes)])
         assert done.exit_code == 2, (text, done.output)
         assert words in done.output
     for arguments in (["--no-detect"], ["--boxes", str(album / "missing.json")]):
-        assert CliRunner().invoke(cli.app, [*command, *arguments]).exit_code == 2
+        assert CliRunner().invoke(cli.app, [*usual, *arguments]).exit_code == 2
     assert not output.exists()
     output.mkdir()
     (output / "a.boxes.json").write_text('{"a.png": []}')
     inside_output = ["--boxes", str(output / "a.boxes.json")]
-    done = CliRunner().invoke(cli.app, [*command, *inside_output])
+    done = CliRunner().invoke(cli.app, [*usual, *inside_output])
     assert done.exit_code == 2
     assert "output folder" in done.output
 
 
 def test_the_options_reach_the_run(album: Path, monkeypatch) -> None:
     fake = FakeAnonymizer()
-    monkeypatch.setattr(cli, "_anonymizer", lambda settings: fake)
+    monkeypatch.setattr(command, "load_anonymizer", lambda settings: fake)
     boxes, output = album.parent / "boxes.json", album.parent / "out"
     boxes.write_text('{"a.png": [{"box_xyxy": [3, 4, 10, 12]}]}')
     arguments = ["anonymize", str(album / "a.png"), "-o", str(output), "--boxes", str(boxes)]

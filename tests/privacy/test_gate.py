@@ -228,7 +228,7 @@ def test_swapping_two_people_of_one_picture_fails(gate: Gate) -> None:
     verdict = gate(original, swapped, faces)
     assert [judged.passed for judged in verdict.faces] == [False, False]
     assert all("to face" in judged.reason for judged in verdict.faces)
-    assert min(distance or 0 for distance in verdict.distances) > 0.6
+    assert min(judged.distance or 0 for judged in verdict.faces) > 0.6
 
 
 def portrait(gate: Gate, pixels: Pixels) -> Pixels:

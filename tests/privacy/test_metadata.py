@@ -316,6 +316,22 @@ def test_times_carry_over_if_asked(tmp_path: Path, turn_folder) -> None:
     assert (output / "manifest.jsonl").stat().st_mtime > 1.5e9
 
 
+def test_times_carry_over_to_a_result_of_an_earlier_run(tmp_path: Path, turn_folder) -> None:
+    folder, output = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    path = folder / "a.png"
+    path.write_bytes(encoded("PNG"))
+    os.utime(path, (978310861, 978310861))
+    turn_folder(folder, output)
+    made = (output / "a.png").stat()
+    assert made.st_mtime > 1.5e9
+    turn_folder(folder, output)
+    assert (output / "a.png").stat().st_mtime_ns == made.st_mtime_ns, "nobody asked"
+    turn_folder(folder, output, keep_times=True)
+    kept = (output / "a.png").stat()
+    assert (kept.st_mtime, kept.st_ino) == (978310861, made.st_ino)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="extended attributes are set by Linux's calls")
 def test_extended_attributes_do_not_carry_over(tmp_path: Path, turn_folder) -> None:
     folder, output = tmp_path / "in", tmp_path / "out"

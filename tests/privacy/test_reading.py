@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from camouflage.batch import jobs
+from camouflage import listing
 from camouflage.errors import MissingExtra, OutputError, PictureError, PictureTooLarge
-from camouflage.picture import FORMATS, Picture, format_of, load_heif
+from camouflage.formats import FORMATS, format_of, load_heif
+from camouflage.picture import Picture
 from camouflage.write import encode
 
 HEIF = importlib.util.find_spec("pillow_heif") is not None
@@ -331,7 +332,7 @@ def without_heif(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a machine without pillow-heif."""
     for suffix in (".heic", ".heif", ".hif"):
         monkeypatch.delitem(FORMATS, suffix, raising=False)
-    monkeypatch.setattr(jobs, "NOT_READ", jobs.NOT_READ | {".heic", ".heif", ".hif"})
+    monkeypatch.setattr(listing, "NOT_READ", listing.NOT_READ | {".heic", ".heif", ".hif"})
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
 
 
@@ -339,8 +340,8 @@ def test_the_machine_without_the_extra_is_as_the_tests_make_it() -> None:
     script = """
 import sys
 sys.modules["pillow_heif"] = None
-from camouflage.batch.jobs import NOT_READ
-from camouflage.picture import FORMATS
+from camouflage.formats import FORMATS
+from camouflage.listing import NOT_READ
 print(*sorted({".heic", ".heif", ".hif"} & (NOT_READ - set(FORMATS))))
 """
     done = subprocess.run(
