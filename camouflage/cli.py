@@ -1,4 +1,4 @@
-"""The command: ``camouflage anonymize | demo | audit | models``.
+"""The command: ``camouflage anonymize | demo | audit | evaluate | models``.
 
 Exit status: 0 all done, 1 something ended as nobody, refused or failed, or the run could not go on,
 2 wrong usage, 130 interrupted (Ctrl-C), 143 terminated. torch and what needs it are imported when a
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from camouflage import __version__
+from camouflage.evaluate.command import evaluate
 
 if TYPE_CHECKING:
     from camouflage.audit.folders import Audited
@@ -281,6 +282,9 @@ def audit(
         _summarize_audit(found)
     if not end["passed"]:
         raise typer.Exit(1)
+
+
+app.command()(evaluate)
 
 
 @app.command()
