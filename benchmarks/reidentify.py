@@ -40,6 +40,9 @@ from camouflage.weights import weights_of
 from camouflage.write import write_bytes, write_picture
 
 AT_ONCE = 16
+HEADER = """# Results
+
+Made by the command below, and written over by it. Absolute paths are shortened to names."""
 KEY = "benchmark"
 """The noise of every run, so that two runs can be compared; further seeds count up behind it."""
 
@@ -164,11 +167,17 @@ def main(
         tell=lambda name, done, of: typer.echo(f"{name}: {of}") if done == of else None,
     )
     write(found, output, pictures=True)
-    command = f"python -m benchmarks.reidentify {shlex.join(sys.argv[1:])}"
-    text = markdown(found.results, command=command)
+    command = f"python -m benchmarks.reidentify {shlex.join(map(without_folders, sys.argv[1:]))}"
+    text = f"{HEADER}\n\n{markdown(found.results, command=command)}"
     if table is not None:
         write_bytes(text.encode(), table, overwrite=True)
     typer.echo(text)
+
+
+def without_folders(argument: str) -> str:
+    """An argument as it may be published: of an absolute path the last name alone."""
+    parts = argument.split("=")
+    return "=".join(Path(part).name if Path(part).is_absolute() else part for part in parts)
 
 
 def _like(first: Anonymizer, settings: Recipe) -> Anonymizer:

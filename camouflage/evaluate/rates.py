@@ -6,7 +6,7 @@ Also how far apart the results are: of different people, and of one original und
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,13 @@ class Gallery:
 
     originals: Sequence[Original]
     rows: Mapping[str, NDArray[np.float64]]
+    _limits: dict[tuple[str, float], dict[str, float]] = field(default_factory=dict)
+
+    def limits(self, encoder: str, far: float) -> dict[str, float]:
+        """The `thresholds` of an encoder, computed once. Raises as they do."""
+        if (encoder, far) not in self._limits:
+            self._limits[encoder, far] = thresholds(self.rows[encoder], self.people, far)
+        return self._limits[encoder, far]
 
     @property
     def people(self) -> NDArray[np.str_]:
@@ -163,7 +170,7 @@ def _verification(
     found: dict[str, Any] = {}
     for far in FARS:
         try:
-            limit = thresholds(gallery.rows[encoder], gallery.people, far)
+            limit = gallery.limits(encoder, far)
         except SettingError:
             found[f"{far:g}"] = None  # too few pairs of different people
             continue
@@ -184,7 +191,7 @@ def _protected(
 ) -> dict[str, Any] | None:
     people = np.array([probe.original.photo.person for probe in probes])
     try:
-        limit = thresholds(gallery.rows[encoder], gallery.people, FARS[0])
+        limit = gallery.limits(encoder, FARS[0])
     except SettingError:
         return None
     before = originals[gallery.sources(probes)]

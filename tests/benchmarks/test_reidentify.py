@@ -7,7 +7,13 @@ import pytest
 from PIL import Image
 
 from benchmarks import reidentify
-from benchmarks.reidentify import make_results, parse_sweep, recipes, results_folder
+from benchmarks.reidentify import (
+    make_results,
+    parse_sweep,
+    recipes,
+    results_folder,
+    without_folders,
+)
 from camouflage.anonymizer import Anonymizer
 from camouflage.errors import AuditRefused, SettingError
 from camouflage.evaluate.dataset import Dataset
@@ -102,3 +108,10 @@ def test_a_refusal_leaves_no_file(photos, anonymizer, tmp_path, monkeypatch):
     monkeypatch.setattr(Anonymizer, "__call__", refused)
     make_results(anonymizer, photos, tmp_path / "gate", gate=True)
     assert not list((tmp_path / "gate").rglob("*.png"))
+
+
+def test_a_published_command_names_no_folder_of_this_machine():
+    assert without_folders("/data/of/somebody/lfw") == "lfw"
+    assert without_folders("configs/a.yaml=/models/a.onnx") == "configs/a.yaml=a.onnx"
+    assert without_folders("anonymization_scale=0,1") == "anonymization_scale=0,1"
+    assert without_folders("--gate") == "--gate"
