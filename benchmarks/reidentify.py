@@ -15,7 +15,6 @@ without pictures, for the repository.
 from __future__ import annotations
 
 import hashlib
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,7 +29,7 @@ from camouflage.anonymizer import Anonymizer
 from camouflage.attempts import paste_order
 from camouflage.compose import compose
 from camouflage.errors import CamouflageError, SettingError
-from camouflage.evaluate.command import write
+from camouflage.evaluate.command import published, write
 from camouflage.evaluate.dataset import Dataset, Photo
 from camouflage.evaluate.evaluation import Settings, evaluate
 from camouflage.evaluate.tables import markdown
@@ -75,6 +74,8 @@ def _redrawn(anonymizer: Anonymizer, photos: Sequence[Photo], folder: Path, key:
     subjects = [anonymizer.subjects(p, f) for p, f in zip(pictures, faces, strict=True)]
     drawn = iter(anonymizer.redraw([s for some in subjects for s in some], key))
     for photo, picture, found, some in zip(photos, pictures, faces, subjects, strict=True):
+        if not found:
+            continue  # the original is never a result: it counts as missing
         mine = [next(drawn) for _ in some]
         patches = [some[i].patch(mine[i]) for i in paste_order(found)]
         write_picture(compose(picture.pixels, patches)[0], result_path(folder, photo))
@@ -166,18 +167,12 @@ def main(
         ),
         tell=lambda name, done, of: typer.echo(f"{name}: {of}") if done == of else None,
     )
-    write(found, output, pictures=True)
-    command = f"python -m benchmarks.reidentify {shlex.join(map(without_folders, sys.argv[1:]))}"
+    command = published("python", "-m", "benchmarks.reidentify", *sys.argv[1:])
+    write(found, output, command=command, pictures=True)
     text = f"{HEADER}\n\n{markdown(found.results, command=command)}"
     if table is not None:
         write_bytes(text.encode(), table, overwrite=True)
     typer.echo(text)
-
-
-def without_folders(argument: str) -> str:
-    """An argument as it may be published: of an absolute path the last name alone."""
-    parts = argument.split("=")
-    return "=".join(Path(part).name if Path(part).is_absolute() else part for part in parts)
 
 
 def _like(first: Anonymizer, settings: Recipe) -> Anonymizer:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -102,14 +104,25 @@ def evaluate(
     except CamouflageError as error:
         _leave(str(error), status=1)
     try:
-        write(found, report, pictures=pictures)
+        command = published("camouflage", *sys.argv[1:])
+        write(found, report, command=command, pictures=pictures)
     except (CamouflageError, OSError) as error:
         _leave(_text(error), status=1)
     _summarize(found.results)
     typer.echo(f"report: {report / 'report.html'}", err=True)
 
 
-def write(found: Evaluation, folder: Path, *, pictures: bool) -> None:
+def published(*arguments: str) -> str:
+    """A command as it may be published: of an absolute path the last name alone."""
+
+    def without_folders(argument: str) -> str:
+        parts = argument.split("=")
+        return "=".join(Path(part).name if Path(part).is_absolute() else part for part in parts)
+
+    return shlex.join(map(without_folders, arguments))
+
+
+def write(found: Evaluation, folder: Path, *, command: str, pictures: bool) -> None:
     """``report.html``, ``results.json`` and ``results.md``, only for the owner to read."""
     from camouflage.evaluate.report import html, pictures_of
     from camouflage.evaluate.tables import markdown
@@ -118,7 +131,7 @@ def write(found: Evaluation, folder: Path, *, pictures: bool) -> None:
     page = html(found.results, pictures_of(found) if pictures else None)
     files = {
         "results.json": found.json(),
-        "results.md": markdown(found.results, command="camouflage evaluate"),
+        "results.md": markdown(found.results, command=command),
         "report.html": page,
     }
     for name, text in files.items():

@@ -125,7 +125,8 @@ def find_results(folder: Path, photos: Sequence[Photo]) -> dict[str, Path]:
     return {name: paths[0] for name, paths in found.items()}
 
 
-def _identities(path: Path, names: Sequence[str]) -> dict[str, str]:
+def read_names(path: Path) -> dict[str, str]:
+    """A JSON object from names of people or photographs to a text. Raises `SettingError`."""
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -133,7 +134,13 @@ def _identities(path: Path, names: Sequence[str]) -> dict[str, str]:
             f"{path.name}: cannot be read as JSON ({type(error).__name__})"
         ) from error
     if not isinstance(stored, dict):
-        raise SettingError(f'{path.name}: expected {{"file or stem": "person"}}')
+        raise SettingError(f'{path.name}: expected {{"name": "text"}}')
+    return {str(key): str(value) for key, value in stored.items()}
+
+
+def _identities(path: Path, names: Sequence[str]) -> dict[str, str]:
+    """From a photograph's name to the person."""
+    stored = read_names(path)
     people, missing = {}, []
     for name in names:
         pure = PurePosixPath(name)
@@ -141,7 +148,7 @@ def _identities(path: Path, names: Sequence[str]) -> dict[str, str]:
         person = next((stored[key] for key in keys if key in stored), None)
         if person is None:
             missing.append(name)
-        people[name] = str(person)
+        people[name] = person or ""
     if missing:
         raise SettingError(
             f"{path.name}: names no person for {len(missing)} photographs, for example "

@@ -14,9 +14,16 @@ from numpy.typing import NDArray
 
 from camouflage.annotators.landmarks import LandmarkNet
 from camouflage.errors import SettingError
-from camouflage.evaluate.dataset import Dataset
+from camouflage.evaluate.dataset import Dataset, read_names
 from camouflage.evaluate.figures import figures
-from camouflage.evaluate.methods import Baseline, FolderMethod, Method, baselines, mean_crop
+from camouflage.evaluate.methods import (
+    BASELINES,
+    Baseline,
+    FolderMethod,
+    Method,
+    baselines,
+    mean_crop,
+)
 from camouflage.evaluate.networks import load_network
 from camouflage.evaluate.originals import Cache, Looker, Original, read_originals
 from camouflage.evaluate.protocol import Context, Outcome, Tools, context, jsonable, run
@@ -56,6 +63,9 @@ class Settings:
             raise SettingError("expected a recogniser, for example dlib")
         if "clean" in self.methods:
             raise SettingError("'clean' is the name of the control: expected another method's name")
+        wrong = [name for name in self.methods if name in BASELINES]
+        if wrong and self.with_baselines:
+            raise SettingError(f"{wrong[0]!r} is a baseline's name: expected another method's name")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -95,7 +105,7 @@ def evaluate(
         [FolderMethod.load(name, folder, dataset.photos) for folder in folders]
         for name, folders in settings.methods.items()
     ]
-    groups = _groups(settings.groups)
+    groups = read_names(settings.groups) if settings.groups else {}
     encoders = load_encoders(settings.recognisers)
     if len({encoder.name for encoder in encoders}) < len(encoders):
         raise SettingError("two recognisers have one name: expected different ones")
@@ -164,16 +174,7 @@ def _baselines(
 ) -> list[Baseline]:
     if not settings.with_baselines:
         return [Baseline(name="clean", change=lambda pixels, original: pixels)]
-    wrong = [name for name in settings.methods if name in BASELINES]
-    if wrong:
-        raise SettingError(f"{wrong[0]!r} is a baseline's name: expected another method's name")
     return baselines(faces, mean_crop(originals))
-
-
-BASELINES = (
-    "clean", "blur 0.05", "blur 0.15", "layered", "pixelate 16", "pixelate 8", "solid",
-    "mean face", "random face",
-)  # fmt: skip
 
 
 def synthetic_faces(count: int, *, seed: int = 0, steps: int = 16) -> list[NDArray[np.uint8]]:
@@ -197,17 +198,3 @@ def synthetic_faces(count: int, *, seed: int = 0, steps: int = 16) -> list[NDArr
 def _landmarks() -> LandmarkNet:
     net = LandmarkNet.from_pretrained(mini_folder() / "landmarker", dtype=torch.float32)
     return net.eval()
-
-
-def _groups(path: Path | None) -> dict[str, str]:
-    if path is None:
-        return {}
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise SettingError(
-            f"{path.name}: cannot be read as JSON ({type(error).__name__})"
-        ) from error
-    if not isinstance(stored, dict):
-        raise SettingError(f'{path.name}: expected {{"person or photograph": "label"}}')
-    return {str(key): str(label) for key, label in stored.items()}

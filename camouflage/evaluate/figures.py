@@ -58,15 +58,15 @@ def figures(
         if not encoder.whole_picture
     }
     labels = strata(probes, groups or {})
+    black = {encoder.name: looker.black_row(encoder) for encoder in looker.encoders}
     hits: dict[str, dict[str, NDArray[np.float64]]] = {}
     methods = {}
     for name, found in outcomes.items():
         hits[name] = {}
         attacks = {}
         for encoder in looker.encoders:
-            black = looker.black_row(encoder)
             attacks[encoder.name], hits[name][encoder.name] = reidentification(
-                found, gallery, encoder, probes, black
+                found, gallery, encoder, probes, black[encoder.name]
             )
         first = looker.encoders[0].name
         more = (seeds or {}).get(name, [])

@@ -21,6 +21,11 @@ from camouflage.subjects.crops import align
 from camouflage.subjects.faces import Face
 
 Pixels = NDArray[np.uint8]
+BASELINES = (
+    "clean", "blur 0.05", "blur 0.15", "layered", "pixelate 16", "pixelate 8", "solid",
+    "mean face", "random face",
+)  # fmt: skip
+"""Their names, which no method may have."""
 MARGIN = 0.1
 """By which the baselines grow the detector's boxes. Our choice."""
 
@@ -108,18 +113,18 @@ def baselines(faces: Sequence[Pixels], mean_face: Pixels) -> list[Baseline]:
             pixels = _pasted(pixels, face, mean_face)
         return pixels
 
-    found = {
-        "clean": lambda pixels, original: pixels,
-        "blur 0.05": on_boxes(lambda p, b: obfuscate.blur(p, b, sigma=0.05)),
-        "blur 0.15": on_boxes(lambda p, b: obfuscate.blur(p, b, sigma=0.15)),
-        "layered": on_boxes(layered),
-        "pixelate 16": on_boxes(lambda p, b: obfuscate.pixelate(p, b, blocks=16)),
-        "pixelate 8": on_boxes(lambda p, b: obfuscate.pixelate(p, b, blocks=8)),
-        "solid": on_boxes(lambda p, b: obfuscate.solid(p, b)),
-        "mean face": one_face,
-        "random face": random_face,
-    }
-    return [Baseline(name=name, change=change) for name, change in found.items()]
+    changes = (
+        lambda pixels, original: pixels,
+        on_boxes(lambda p, b: obfuscate.blur(p, b, sigma=0.05)),
+        on_boxes(lambda p, b: obfuscate.blur(p, b, sigma=0.15)),
+        on_boxes(layered),
+        on_boxes(lambda p, b: obfuscate.pixelate(p, b, blocks=16)),
+        on_boxes(lambda p, b: obfuscate.pixelate(p, b, blocks=8)),
+        on_boxes(lambda p, b: obfuscate.solid(p, b)),
+        one_face,
+        random_face,
+    )
+    return [Baseline(name=n, change=c) for n, c in zip(BASELINES, changes, strict=True)]
 
 
 def layered(pixels: Pixels, boxes_xyxy: Sequence[obfuscate.Box]) -> Pixels:

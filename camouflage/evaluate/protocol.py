@@ -33,7 +33,7 @@ from camouflage.evaluate.networks import FaceNetwork
 from camouflage.evaluate.originals import Looker, Original, Seen, pixels_hash
 from camouflage.picture import Picture
 from camouflage.subjects.crops import AlignedCrop
-from camouflage.subjects.faces import Face
+from camouflage.subjects.faces import Face, overlap
 
 FOUND_SCORE = 0.5
 OVERLAP = 0.3
@@ -111,17 +111,18 @@ def measured(method: Method, probe: Context, tools: Tools) -> Outcome:
     """What ``method`` made of a probe, seen by every attacker."""
     original = probe.original
     pixels = Picture.open(original.photo.path).pixels
+    lost = agreement(probe.readings, {}, tools.attributes)
     try:
         result = at_size(method.result(original, pixels), original.size_hw)
     except NoResult as error:
-        return Outcome(state=str(error))
+        return Outcome(state=str(error), values=lost)
     digest = pixels_hash(result)
     seen = tools.looker.see(result, digest)
     face = original.seen.main
     same_shape = result.shape == pixels.shape
     here = at_its_place(seen, face) if same_shape else seen.main
     strong_face = face if same_shape else here
-    values: dict[str, float] = dict.fromkeys(["sharpness", "seam", "outside"], float("nan"))
+    values = {**dict.fromkeys(["sharpness", "seam", "outside"], float("nan")), **lost}
     if face is not None and same_shape:
         values |= (
             likeness(face, probe.dense, here, tools.dense(result, here)) if probe.dense else {}
@@ -158,17 +159,12 @@ def at_its_place(seen: Seen, original: Face | None) -> Face | None:
     if original is None:
         return None
     overlaps = {
-        i: overlap(face, original) for i, face in enumerate(seen.faces) if face.score >= FOUND_SCORE
+        i: overlap(face.box_xyxy, original.box_xyxy)
+        for i, face in enumerate(seen.faces)
+        if face.score >= FOUND_SCORE
     }
     best = max(overlaps, key=overlaps.__getitem__, default=None)
     return seen.faces[best] if best is not None and overlaps[best] >= OVERLAP else None
-
-
-def overlap(face: Face, other: Face) -> float:
-    """Intersection over union of their boxes."""
-    a, b = np.array(face.box_xyxy), np.array(other.box_xyxy)
-    shared = np.prod(np.clip(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0, None))
-    return float(shared / (np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - shared))
 
 
 def agreement(

@@ -33,7 +33,9 @@ class Gallery:
 
     originals: Sequence[Original]
     rows: Mapping[str, NDArray[np.float64]]
-    _limits: dict[tuple[str, float], dict[str, float]] = field(default_factory=dict)
+    _limits: dict[tuple[str, float], dict[str, float]] = field(
+        default_factory=dict, init=False, repr=False
+    )
 
     def limits(self, encoder: str, far: float) -> dict[str, float]:
         """The `thresholds` of an encoder, computed once. Raises as they do."""
@@ -134,16 +136,7 @@ def reidentification(
             "chance": 1 / len(probes),
         },
     }
-    # CAMOUFLaGE's rule: where no face is found a black crop is asked with, and counted.
-    present = np.array([outcome.state != "missing" for outcome in outcomes])
-    kept = np.asarray(np.isfinite(own).all(1)) | ~present
-    asked = np.where(kept[:, None], own, black[None])
-    by_paper = attack_of(asked, gallery, encoder.name, probes)
-    for k in RANKS:
-        hits = reidentify.recall_at(by_paper, k)
-        found[f"reid@{k}"] = _both(summary, np.where(present, hits, 1.0), hits)
-    precision = reidentify.average_precision_at(by_paper, 50)
-    found["map@50"] = _both(summary, np.where(present, precision, 1.0), precision)
+    found |= _as_the_paper(own, outcomes, gallery, encoder.name, probes, black, summary)
     found["verification"] = _verification(by_strong, gallery, encoder.name, people, worst, summary)
     found["psr"] = _protected(strong, originals, gallery, encoder.name, probes)
     genuine, impostor = reidentify.genuine_and_impostor(by_strong)
@@ -155,8 +148,31 @@ def reidentification(
         found["retrained"] = None
     else:
         hits = retrained_hits(strong, people, by_strong.source, originals, gallery.people.tolist())
-        found["retrained"] = summary(hits) if np.isfinite(hits).any() else None
+        found["retrained"] = summary(worst(hits)) if np.isfinite(hits).any() else None
     return found, headline
+
+
+def _as_the_paper(
+    own: NDArray[np.float64],
+    outcomes: Sequence[Outcome],
+    gallery: Gallery,
+    encoder: str,
+    probes: Sequence[Context],
+    black: NDArray[np.float64],
+    summary: Any,
+) -> dict[str, Any]:
+    """Re-ID@K and mAP@50. Where a result shows no face, a black crop is asked with, and counted.
+
+    What cannot be read at all has no crop: it counts as found.
+    """
+    present = np.array([outcome.state in ("written", "shape") for outcome in outcomes])
+    kept = np.asarray(np.isfinite(own).all(1)) | ~present
+    attack = attack_of(np.where(kept[:, None], own, black[None]), gallery, encoder, probes)
+    values: dict[str, NDArray] = {f"reid@{k}": reidentify.recall_at(attack, k) for k in RANKS}
+    values["map@50"] = reidentify.average_precision_at(attack, 50)
+    return {
+        name: _both(summary, np.where(present, hits, 1.0), hits) for name, hits in values.items()
+    }
 
 
 def _both(summary: Any, worst: NDArray, optimistic: NDArray) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from benchmarks.reidentify import (
     parse_sweep,
     recipes,
     results_folder,
-    without_folders,
 )
 from camouflage.anonymizer import Anonymizer
 from camouflage.errors import AuditRefused, SettingError
@@ -110,8 +109,7 @@ def test_a_refusal_leaves_no_file(photos, anonymizer, tmp_path, monkeypatch):
     assert not list((tmp_path / "gate").rglob("*.png"))
 
 
-def test_a_published_command_names_no_folder_of_this_machine():
-    assert without_folders("/data/of/somebody/lfw") == "lfw"
-    assert without_folders("configs/a.yaml=/models/a.onnx") == "configs/a.yaml=a.onnx"
-    assert without_folders("anonymization_scale=0,1") == "anonymization_scale=0,1"
-    assert without_folders("--gate") == "--gate"
+def test_where_nobody_is_found_no_original_is_written(photos, anonymizer, tmp_path, monkeypatch):
+    monkeypatch.setattr(anonymizer.detector, "detect", lambda pixels: (), raising=False)
+    make_results(anonymizer, photos, tmp_path / "nobody", gate=False)
+    assert not list((tmp_path / "nobody").rglob("*.png"))

@@ -47,11 +47,14 @@ class Eyes:
 
 
 class World:
-    def __init__(self, folder: Path, *, cache: Path | None = None, photos_per_person: int = 2):
+    def __init__(
+        self, folder: Path, *, cache: Path | None = None, photos_per_person: int = 2, attributes=()
+    ):
         self.folder, self.eyes = folder, Eyes()
         self.dataset = Dataset.load(folder)
         self.looker = Looker(self.eyes, [self.eyes], Cache(cache))  # type: ignore[arg-type]
-        self.tools = Tools(looker=self.looker, landmarks=LandmarkNet(channels=(8, 8, 8)).eval())
+        landmarks = LandmarkNet(channels=(8, 8, 8)).eval()
+        self.tools = Tools(looker=self.looker, landmarks=landmarks, attributes=attributes)
         originals, rows = read_originals(self.dataset.photos, self.looker)
         self.gallery = Gallery(originals=originals, rows=rows)
         names = {photo.name for photo in self.dataset.probes(photos_per_person)}

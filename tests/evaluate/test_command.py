@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from camouflage.annotators.landmarks import LandmarkNet
 from camouflage.cli import app
-from camouflage.evaluate import evaluation
+from camouflage.evaluate import evaluation, methods
+from camouflage.evaluate.command import published
 
 from .conftest import Eyes, save_people
 
@@ -51,7 +52,7 @@ def test_the_report_and_the_figures_are_written(folders):
     assert done.exit_code == 0, done.output
     figures = json.loads((report / "results.json").read_text())
     assert figures["methods"]["tool"]["states"] == {"written": 16}
-    assert set(evaluation.BASELINES) < set(figures["methods"])
+    assert set(methods.BASELINES) < set(figures["methods"])
     assert "tool" in (report / "report.html").read_text()
     assert "tool" in (report / "results.md").read_text()
     for name in ("report.html", "results.json", "results.md", "cache.npz"):
@@ -118,3 +119,8 @@ def test_wrong_usage_is_status_2(folders, change, said):
     done = run(*change(*folders))
     assert done.exit_code == 2, done.output
     assert said in " ".join(done.output.split())
+
+
+def test_a_published_command_names_no_folder_of_this_machine():
+    given = ("/data/of/somebody/lfw", "ours=/results/ours", "a.yaml=/m/a.onnx", "-o", "x")
+    assert published("evaluate", *given) == "evaluate lfw ours=ours a.yaml=a.onnx -o x"

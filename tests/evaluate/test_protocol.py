@@ -2,15 +2,19 @@
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from camouflage.errors import SettingError
+from camouflage.evaluate.dataset import Photo
 from camouflage.evaluate.figures import figures
-from camouflage.evaluate.methods import Baseline, FolderMethod, NoResult
-from camouflage.evaluate.protocol import changed_outside, jsonable, measured, run
+from camouflage.evaluate.methods import BASELINES, FolderMethod, NoResult, baselines
+from camouflage.evaluate.networks import NetworkSettings, Reading
+from camouflage.evaluate.originals import Original, Seen
+from camouflage.evaluate.protocol import changed_outside, jsonable, run
 from camouflage.evaluate.rates import thresholds
 from camouflage.evaluate.reidentify import ControlFailed
 
@@ -252,9 +256,65 @@ def test_bytes_outside_are_compared_outside_only():
     assert changed_outside(original, result, [face]) == 0, "what a JPEG's rounding does"
 
 
-def test_a_baseline_changes_nothing_in_place(world):
-    probe = world.probes[0]
-    method = Baseline(name="b", change=lambda pixels, original: somebody_else(pixels))
-    assert measured(method, probe, world.tools).state == "written"
-    with Image.open(probe.original.photo.path) as image:
-        assert np.asarray(image)[5, 5, 0] == PEOPLE["person 0"]
+@pytest.mark.parametrize("index", range(1, len(BASELINES)))
+def test_a_baseline_changes_the_face_and_nothing_in_place(index):
+    noise = np.random.default_rng(0).integers(0, 256, (160, 160, 3), dtype=np.uint8)
+    given = noise.copy()
+    face = face_at(80, 80, 50)
+    original = Original(
+        photo=Photo(name="a", person="a", path=Path("a")), sha256="0" * 64, size_hw=(160, 160),
+        seen=Seen(faces=(face,), main=face),
+    )  # fmt: skip
+    crops = [np.full((128, 128, 3), 90, np.uint8)]
+    result = baselines(crops, crops[0])[index].result(original, given)
+    assert np.array_equal(given, noise)
+    x0, y0, x1, y1 = face.box_xyxy
+    assert (result[y0:y1, x0:x1] != noise[y0:y1, x0:x1]).mean() > 0.3
+    assert np.array_equal(result[:8], noise[:8])
+
+
+class Mood:
+    """A network that reads one label of every face."""
+
+    settings = NetworkSettings(
+        name="mood", model=Path("m"), input_px=16, alignment="box",
+        readings={"mood": Reading(output="o", kind="label")},
+    )  # fmt: skip
+
+    def read(self, pixels, face):
+        return {"mood": 1.0}
+
+
+@pytest.mark.parametrize("change", [failing, hidden, another_shape])
+def test_what_fails_has_lost_its_attributes(tmp_path, change):
+    world = World(save_people(tmp_path / "photos"), attributes=[Mood()])
+    found = measure(world, bad=change)
+    assert found["methods"]["clean"]["likeness"]["mood"]["mean"] == 1
+    assert found["methods"]["bad"]["likeness"]["mood"]["mean"] == 0
+
+
+def test_a_result_that_cannot_be_read_counts_in_every_rate(world):
+    def unreadable(pixels):
+        raise NoResult("unreadable")
+
+    for definition in ("other_photos", "closed", "reid@1", "map@50"):
+        assert rate(measure(world, bad=unreadable), "bad", definition=definition) == 1
+
+
+def test_the_retrained_attacker_counts_what_is_missing(world):
+    first = world.probes[0].original.photo.name
+
+    def some(pixels):
+        if pixels[0, 0, 0] == 0 and pixels[32, 32, 0] == PEOPLE["person 0"]:
+            raise NoResult("missing")
+        return somebody_else(pixels)
+
+    assert first == "person 0/0.png"
+    outcomes = run([Made("clean", clean), Made("m", some)], world.probes, world.tools)
+    found = figures(
+        outcomes, world.gallery, world.probes, world.looker, baselines=frozenset({"clean"})
+    )
+    assert found["methods"]["m"]["states"]["missing"] == 1
+    attacked = found["methods"]["m"]["reidentification"]["eyes"]["retrained"]
+    assert attacked["n"] == len(world.probes) - 1, "her other result has nothing to learn from"
+    assert attacked["mean"] >= 1 / attacked["n"]
