@@ -247,6 +247,7 @@ class Anonymizer:
             control_weights=self.control_weights,
             control_guidance=self.recipe.control_guidance,
             anonymization_scale=anonymization_scale,
+            guidance_rescale=self.recipe.guidance_rescale,
             strength=strength,
             num_inference_steps=self.recipe.steps,
             identity=self.recipe.identity,

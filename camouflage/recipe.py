@@ -49,6 +49,8 @@ class Recipe(BaseModel):
     """a_s: 0 gives the original back, 1 is the positive controls alone, above 1 pushes away."""
     control_guidance: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     """c: how far the control maps are followed away from an unsteered face, 1 = no guidance."""
+    guidance_rescale: Annotated[float, Field(ge=0, le=1)]
+    """phi: how much of the contrast that an a_s above 1 adds is taken out again, 0 = none."""
     strength: Annotated[float, Field(gt=0, le=1)]
     """How much of the noise schedule is run, 1 = from pure noise."""
     steps: Annotated[int, Field(ge=1, le=1000)]

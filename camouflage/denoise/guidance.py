@@ -13,6 +13,16 @@ weight 0 is never computed.
 Source of the idea: Piano et al., CAMOUFLaGE, arXiv 2403.14790; the equation is our reconstruction.
 c is ours: classifier-free guidance (Ho and Salimans 2022, arXiv 2207.12598) with the control maps
 in the place of the class; at c = 1 it is absent.
+
+A scale above 1 extrapolates and so raises the contrast, which shows as burnt colours. The rescale
+phi takes that out again: the predicted latent ``z`` of the sum is brought towards the mean and the
+spread, channel by channel, of the predicted latent ``p`` of the positive rows::
+
+    z <- (1 - phi) z + phi (mean(p) + std(p) / std(z) (z - mean(z)))
+
+Source: Lin et al. 2023, arXiv 2305.08891, who rescale the model's output as a whole; that it is
+done to the predicted latent and by channel is ours. (On a velocity, theirs destroys pictures: at
+low noise most of a velocity is the noise's.)
 """
 
 from __future__ import annotations
@@ -44,7 +54,7 @@ ANALYTIC_SCHEDULERS = (
     EulerAncestralDiscreteScheduler,
     UniPCMultistepScheduler,
 )
-"""Samplers whose prediction of z_0 at a step is the model's alone: the closed form is exact there.
+"""Samplers whose prediction of z_0 at a step is the model's alone: closed forms are exact there.
 
 Others mix the outputs of several noise levels before they predict (PNDM, LMS), or call the model
 between two levels (Heun, KDPM2).
@@ -118,38 +128,68 @@ class AnalyticIdentity:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Rescale:
+    """Takes out the contrast that a scale above 1 adds; ``phi`` in (0, 1] is how much of it."""
+
+    phi: float
+    scheduler: Sampler
+
+    def __call__(
+        self, output: Tensor, positive: Tensor, z_t: Tensor, t: Tensor, step: int
+    ) -> Tensor:
+        """``output`` (B, C, h, w) brought towards the statistics of ``positive``, both outputs."""
+        alpha, sigma = signal_and_noise(self.scheduler, t, step)
+        kind = self.scheduler.config["prediction_type"]
+        z, p = (predicted_latent(z_t, one, alpha, sigma, kind) for one in (output, positive))
+        return analytic_identity(z_t, rescaled(z, p, self.phi), alpha, sigma, kind)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Guidance:
-    """The predictor of anonymization guidance, for :func:`camouflage.denoise.loop.denoise`."""
+    """The predictor of anonymization guidance, for :func:`camouflage.denoise.loop.denoise`.
+
+    ``positive`` and ``identity`` are the branches of the two; the weights of their rows are those
+    of the sum. ``rescale`` acts only where both are there.
+    """
 
     unet: UNet2DConditionModel
-    branches: tuple[Branch, ...]
+    positive: tuple[Branch, ...]
+    identity: tuple[Branch, ...]
     analytic: AnalyticIdentity | None
+    rescale: Rescale | None = None
     steps: int
 
     @property
     def nets(self) -> list[ControlNetModel]:
         """Every ControlNet that may be called."""
-        return [control.net for branch in self.branches for control in branch.controls]
+        branches = (*self.positive, *self.identity)
+        return [control.net for branch in branches for control in branch.controls]
 
     def __call__(self, z_t: Tensor, t: Tensor, step: int) -> Tensor:
         """The model output (B, C, h, w), float32."""
-        parts = []
-        if self.branches:
-            fraction = (step / self.steps, (step + 1) / self.steps)
-            parts.append(weighted_rows(self.unet, self.branches, z_t, t, fraction))
+        branches = (*self.positive, *self.identity)
+        fraction = (step / self.steps, (step + 1) / self.steps)
+        outputs = row_outputs(self.unet, branches, z_t, t, fraction) if branches else []
+        weights = [row.weight for branch in branches for row in branch.rows]
+        parts = [weight * out for weight, out in zip(weights, outputs, strict=True)]
         if self.analytic is not None:
             parts.append(self.analytic(z_t, t, step))
-        return torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
+        output = torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
+        count = sum(len(branch.rows) for branch in self.positive)
+        if self.rescale is None or count in (0, len(parts)):
+            return output
+        positive = torch.stack(parts[:count]).sum(0) / sum(weights[:count])
+        return self.rescale(output, positive, z_t, t, step)
 
 
-def weighted_rows(
+def row_outputs(
     unet: UNet2DConditionModel,
     branches: Sequence[Branch],
     z_t: Tensor,
     t: Tensor,
     fraction: tuple[float, float],
-) -> Tensor:
-    """``sum_r w_r unet(z_t, t, row r)``, float32 (B, C, h, w), from one call of ``unet``."""
+) -> Sequence[Tensor]:
+    """``unet(z_t, t, row)`` of every row, float32 (B, C, h, w) each, from one call of ``unet``."""
     rows = [row for branch in branches for row in branch.rows]
     z_t = z_t.to(unet.dtype)
     added = _stacked([branch.residuals(z_t, t, fraction) for branch in branches], branches)
@@ -161,8 +201,7 @@ def weighted_rows(
         mid_block_additional_residual=added and added[1],
         return_dict=False,
     )[0]
-    outputs = output.float().chunk(len(rows))
-    return torch.stack([row.weight * out for row, out in zip(rows, outputs, strict=True)]).sum(0)
+    return output.float().chunk(len(rows))
 
 
 def _summed(parts: Sequence[Residuals]) -> Residuals:
@@ -216,13 +255,46 @@ def analytic_identity(
     )
 
 
-def require_analytic(scheduler: Sampler) -> None:
-    """Raise ``SettingError`` where the closed form is not exact."""
+def predicted_latent(
+    z_t: Tensor, output: Tensor, alpha: Tensor, sigma: Tensor, prediction_type: str
+) -> Tensor:
+    """The ``z_0`` that a model output says, (B, C, h, w), float32: `analytic_identity` backwards.
+
+    Raises:
+        SettingError: another prediction type than epsilon, v_prediction or sample.
+    """
+    z_t, output = z_t.float(), output.float()
+    if prediction_type == "epsilon":
+        return (z_t - sigma * output) / alpha
+    if prediction_type == "v_prediction":
+        return alpha * z_t - sigma * output
+    if prediction_type == "sample":
+        return output
+    raise SettingError(
+        "guidance_rescale is known for the prediction types epsilon, v_prediction and sample, "
+        f"not for {prediction_type}; leave it 0"
+    )
+
+
+def rescaled(z: Tensor, like: Tensor, phi: float) -> Tensor:
+    """``z`` (B, C, h, w), a part ``phi`` of the way to the mean and spread of ``like``.
+
+    Both are taken over (h, w), of each picture and channel by itself.
+    """
+    over = (2, 3)
+    mean, wanted_mean = z.mean(over, keepdim=True), like.mean(over, keepdim=True)
+    spread, wanted = z.std(over, keepdim=True), like.std(over, keepdim=True)
+    matched = wanted_mean + (z - mean) * (wanted / spread.clamp_min(1e-6))
+    return torch.lerp(z, matched, phi)
+
+
+def require_analytic(scheduler: Sampler, setting: str) -> None:
+    """Raise ``SettingError``, which names ``setting``, where the closed form is not exact."""
     if not isinstance(scheduler, ANALYTIC_SCHEDULERS) or scheduler.config.get("use_flow_sigmas"):
         names = ", ".join(known.__name__ for known in ANALYTIC_SCHEDULERS)
         raise SettingError(
-            f'identity="analytic" works with {names} (without flow sigmas), not with '
-            f'{type(scheduler).__name__}; change the scheduler or use identity="learned"'
+            f"{setting} works with {names} (without flow sigmas), not with "
+            f"{type(scheduler).__name__}; change the scheduler or leave {setting} out"
         )
 
 

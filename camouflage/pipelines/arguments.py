@@ -28,6 +28,7 @@ class Strengths:
         anonymization_scale: a_s, any number >= 0.
         text_guidance: g, any number; 1 is no text guidance.
         control_guidance: c, any number >= 0; 1 is no guidance by the controls.
+        guidance_rescale: phi in [0, 1]; 0 is no rescale.
         strength: the part of the way from noise that is gone, in (0, 1].
         steps: of the whole way, >= 1.
     """
@@ -35,12 +36,14 @@ class Strengths:
     anonymization_scale: float
     text_guidance: float
     control_guidance: float
+    guidance_rescale: float
     strength: float
     steps: int
 
     def __post_init__(self) -> None:
         _require(self.anonymization_scale >= 0, "anonymization_scale", "a number >= 0", self)
         _require(self.control_guidance >= 0, "control_guidance", "a number >= 0", self)
+        _require(0 <= self.guidance_rescale <= 1, "guidance_rescale", "a number in [0, 1]", self)
         _require(0 < self.strength <= 1, "strength", "a number in (0, 1]", self)
         _require(self.steps == int(self.steps) >= 1, "steps", "a whole number >= 1", self)
         for name in ("anonymization_scale", "text_guidance", "control_guidance"):

@@ -26,6 +26,7 @@ from camouflage.denoise.guidance import (
     AnalyticIdentity,
     Branch,
     Guidance,
+    Rescale,
     Row,
     require_analytic,
 )
@@ -72,8 +73,9 @@ class BasePipeline(DiffusionPipeline):
         controls: the names of the N nets, in order; a name is also its annotator's.
         size_px: the side of the pictures the weights were trained on.
         default_weights: name to weight; a missing one is 1 (no paper gives them).
-        default_strength, default_steps, default_anonymization_scale, default_control_guidance: for
-            a call that gives none (no paper gives them; a scale above 1 pushes the identity away).
+        default_strength, default_steps, default_anonymization_scale, default_control_guidance,
+            default_guidance_rescale: for a call that gives none (no paper gives them; a scale above
+            1 pushes the identity away).
         random_weights: they were never trained, as those of ``tiny``: the audit passes nothing that
             was drawn with them. Saved and loaded with the rest.
 
@@ -111,6 +113,7 @@ class BasePipeline(DiffusionPipeline):
         default_steps: int = 30,
         default_anonymization_scale: float = 1.25,
         default_control_guidance: float = 1.0,
+        default_guidance_rescale: float = 0.0,
         random_weights: bool = False,
     ) -> None:
         super().__init__()
@@ -134,6 +137,7 @@ class BasePipeline(DiffusionPipeline):
             default_steps=default_steps,
             default_anonymization_scale=default_anonymization_scale,
             default_control_guidance=default_control_guidance,
+            default_guidance_rescale=default_guidance_rescale,
             random_weights=random_weights,
         )
 
@@ -196,6 +200,7 @@ class BasePipeline(DiffusionPipeline):
         text_guidance: float = 1.0,
         control_guidance: float | None = None,
         anonymization_scale: float | None = None,
+        guidance_rescale: float | None = None,
         strength: float | None = None,
         num_inference_steps: int | None = None,
         identity: Identity = "learned",
@@ -227,6 +232,8 @@ class BasePipeline(DiffusionPipeline):
                 that no control and no text steers. 1 is off and costs nothing; above 1 the faces
                 are crisper and nearer to their maps.
             anonymization_scale: a_s, any number >= 0.
+            guidance_rescale: phi in [0, 1], how much of the contrast that a scale above 1 adds is
+                taken out again; 0 is none. It does not act at other scales.
             strength: the part of the way from noise that is gone, in (0, 1]; 1 too starts from the
                 noised picture, at the noisiest step.
             num_inference_steps: of the whole way; ``strength`` of them are run.
@@ -254,7 +261,12 @@ class BasePipeline(DiffusionPipeline):
         pictures = self._checked_pictures(image)
         generators = to_latents.generators_for(generator, len(pictures))
         numbers = self._numbers(
-            anonymization_scale, text_guidance, control_guidance, strength, num_inference_steps
+            anonymization_scale=anonymization_scale,
+            text_guidance=text_guidance,
+            control_guidance=control_guidance,
+            guidance_rescale=guidance_rescale,
+            strength=strength,
+            steps=num_inference_steps,
         )
         uses = self._uses(control_weights, control_start, control_end)
         on_step_end = self._step_end(callback_on_step_end, callback_on_step_end_tensor_inputs)
@@ -267,14 +279,16 @@ class BasePipeline(DiffusionPipeline):
         rows = self._positive_rows(numbers, prompt, negative_prompt, len(pictures))
         maps = self._maps(pictures, control_images, list(uses) if rows else [])
         z_0 = to_latents.encode(self.vae, to_latents.pixels_from_pictures(pictures).to(device))
-        branches = self._positive_branches(rows, uses, maps)
-        branches += self._unsteered_branches(numbers.weights.unsteered, len(pictures))
-        if identity == "learned":
-            branches += self._identity_branches(w_identity, z_0)
+        learned = identity == "learned"
         predictor = Guidance(
             unet=self.unet,
-            branches=branches,
-            analytic=self._analytic(w_identity, z_0) if identity == "analytic" else None,
+            positive=(
+                *self._positive_branches(rows, uses, maps),
+                *self._unsteered_branches(numbers.weights.unsteered, len(pictures)),
+            ),
+            identity=self._identity_branches(w_identity, z_0) if learned else (),
+            analytic=None if learned else self._analytic(w_identity, z_0),
+            rescale=self._rescale(numbers),
             steps=len(timesteps),
         )
 
@@ -321,26 +335,13 @@ class BasePipeline(DiffusionPipeline):
         require_divisible(pictures, to_latents.downscale_factor(self.vae) * 2**halvings)
         return pictures
 
-    def _numbers(
-        self,
-        scale: float | None,
-        text_guidance: float,
-        control_guidance: float | None,
-        strength: float | None,
-        steps: int | None,
-    ) -> Strengths:
-        default = self.config
-        return Strengths(
-            anonymization_scale=default["default_anonymization_scale"] if scale is None else scale,
-            text_guidance=text_guidance,
-            control_guidance=(
-                default["default_control_guidance"]
-                if control_guidance is None
-                else control_guidance
-            ),
-            strength=default["default_strength"] if strength is None else strength,
-            steps=default["default_steps"] if steps is None else steps,
-        )
+    def _numbers(self, *, text_guidance: float, **given: float | None) -> Strengths:
+        """The numbers of a call; those that are None are the pipeline's own."""
+        numbers: dict[str, Any] = {
+            name: self.config[f"default_{name}"] if number is None else number
+            for name, number in given.items()
+        }
+        return Strengths(text_guidance=text_guidance, **numbers)
 
     def _uses(
         self,
@@ -423,7 +424,7 @@ class BasePipeline(DiffusionPipeline):
         if weight == 0:
             return
         if identity == "analytic":
-            require_analytic(self.scheduler)
+            require_analytic(self.scheduler, 'identity="analytic"')
         elif self.identity_controlnet is None:
             raise SettingError(
                 "identity: this pipeline has no identity ControlNet, which every "
@@ -442,6 +443,12 @@ class BasePipeline(DiffusionPipeline):
         if weight == 0:
             return None
         return AnalyticIdentity(weight=weight, z_0=z_0, scheduler=self.scheduler)
+
+    def _rescale(self, numbers: Strengths) -> Rescale | None:
+        if not (numbers.guidance_rescale > 0 and numbers.anonymization_scale > 1):
+            return None
+        require_analytic(self.scheduler, "guidance_rescale")
+        return Rescale(phi=numbers.guidance_rescale, scheduler=self.scheduler)
 
     def _step_end(self, callback: Callback | None, inputs: Sequence[str]) -> StepEnd | None:
         if unknown := sorted(set(inputs) - set(self._callback_tensor_inputs)):

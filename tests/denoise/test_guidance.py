@@ -17,9 +17,12 @@ from camouflage.denoise.guidance import (
     AnalyticIdentity,
     Branch,
     Guidance,
+    Rescale,
     Row,
     analytic_identity,
+    predicted_latent,
     require_analytic,
+    rescaled,
     row_weights,
     signal_and_noise,
 )
@@ -111,7 +114,9 @@ def test_analytic_identity_gives_the_original_back(name, kind, strength):
     z_0, noise = random(2, 4, 4, 4), random(2, 4, 4, 4, seed=1)
     timesteps = schedule(scheduler, 8, strength, "cpu")
     identity = AnalyticIdentity(weight=1.0, z_0=z_0, scheduler=scheduler)
-    predictor = Guidance(unet=None, branches=(), analytic=identity, steps=len(timesteps))
+    predictor = Guidance(
+        unet=None, positive=(), identity=(), analytic=identity, steps=len(timesteps)
+    )
     generators = [torch.Generator().manual_seed(seed) for seed in range(2)]
     start = noised(scheduler, z_0, noise, timesteps[0])
     z = denoise(start, timesteps, scheduler, predictor, generators)
@@ -132,7 +137,8 @@ def test_scale_moves_the_prediction_from_the_original(kind, scale):
     row = Row(weight=w_text, context=random(1, 2, 8))
     guidance = Guidance(
         unet=Answer(analytic_identity(z_t, z_pos, alpha, sigma, kind)),
-        branches=(Branch(rows=(row,), controls=()),),
+        positive=(Branch(rows=(row,), controls=()),),
+        identity=(),
         analytic=AnalyticIdentity(weight=w_identity, z_0=z_0, scheduler=scheduler),
         steps=6,
     )
@@ -144,8 +150,13 @@ def test_weighted_sum_of_rows():
     """Rows keep their order and their weights: three answers, three weights."""
     outputs = random(3, 4, 2, 2)
     rows = tuple(Row(weight=weight, context=random(1, 2, 8)) for weight in (2.0, -0.5, -0.5))
-    branches = (Branch(rows=rows[:2], controls=()), Branch(rows=rows[2:], controls=()))
-    guidance = Guidance(unet=Answer(outputs), branches=branches, analytic=None, steps=1)
+    guidance = Guidance(
+        unet=Answer(outputs),
+        positive=(Branch(rows=rows[:2], controls=()),),
+        identity=(Branch(rows=rows[2:], controls=()),),
+        analytic=None,
+        steps=1,
+    )
     expected = 2 * outputs[:1] - 0.5 * outputs[1:2] - 0.5 * outputs[2:]
     torch.testing.assert_close(guidance(random(1, 4, 2, 2), torch.tensor(1), 0), expected)
 
@@ -161,10 +172,53 @@ def test_weighted_sum_of_rows():
 )
 def test_schedulers_without_closed_form_are_refused(scheduler):
     with pytest.raises(SettingError, match=type(scheduler).__name__):
-        require_analytic(scheduler)
+        require_analytic(scheduler, "guidance_rescale")
+
+
+@pytest.mark.parametrize(("name", "kind"), cases())
+@pytest.mark.parametrize("phi", [0.5, 1.0])
+def test_rescale_takes_out_the_contrast_that_the_scale_adds(name, kind, phi):
+    """Of the predicted latent: mean and spread of each channel go ``phi`` of the way back."""
+    scheduler = SCHEDULERS[name](kind)
+    z_0, z_pos, noise = (random(2, 4, 4, 4, seed=seed) for seed in range(3))
+    t = schedule(scheduler, 10, 0.6, "cpu")[0]
+    z_t = scheduler.scale_model_input(noised(scheduler, z_0, noise, t), t)
+    alpha, sigma = signal_and_noise(scheduler, t, 0)
+    w_text, _, _, w_identity = row_weights(2.0)
+    row = Row(weight=w_text, context=random(2, 2, 8))
+
+    def predicted(rescale):
+        guidance = Guidance(
+            unet=Answer(analytic_identity(z_t, z_pos, alpha, sigma, kind)),
+            positive=(Branch(rows=(row,), controls=()),),
+            identity=(),
+            analytic=AnalyticIdentity(weight=w_identity, z_0=z_0, scheduler=scheduler),
+            rescale=rescale,
+            steps=6,
+        )
+        return predicted_latent(z_t, guidance(z_t, t, 0), alpha, sigma, kind)
+
+    plain, z = predicted(None), predicted(Rescale(phi=phi, scheduler=scheduler))
+    for of in (lambda x: x.mean((2, 3)), lambda x: (x - x.mean((2, 3), keepdim=True)).std((2, 3))):
+        # 1e-3: signal and noise of float32 tables, divided by each other twice
+        torch.testing.assert_close(
+            of(z) if phi == 1 else of(z).mean(),
+            of(z_pos) if phi == 1 else torch.lerp(of(plain), of(z_pos), phi).mean(),
+            atol=1e-3,
+            rtol=1e-3,
+        )
+
+
+def test_rescale_leaves_what_has_the_same_statistics():
+    z = random(2, 4, 3, 3)
+    torch.testing.assert_close(rescaled(z, z, 0.7), z)
+    flat = torch.zeros(1, 4, 3, 3)
+    assert torch.isfinite(rescaled(flat, flat, 1.0)).all()
 
 
 def test_unknown_prediction_type_is_refused():
     one = torch.ones(1)
     with pytest.raises(SettingError, match="flow_prediction"):
         analytic_identity(one, one, one, one, "flow_prediction")
+    with pytest.raises(SettingError, match="flow_prediction"):
+        predicted_latent(one, one, one, one, "flow_prediction")

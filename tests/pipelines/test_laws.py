@@ -7,10 +7,12 @@ from diffusers import (
     DDPMScheduler,
     DPMSolverMultistepScheduler,
     EulerDiscreteScheduler,
+    PNDMScheduler,
 )
 
 from camouflage.denoise import encode
 from camouflage.denoise.latents import pixels_from_pictures
+from camouflage.errors import SettingError
 
 STEPS_RUN = 3  # 0.75 of 4
 
@@ -209,3 +211,25 @@ def test_bfloat16_runs_and_stays_near_float32(pipe, redraw):
     assert half.dtype == torch.float32
     # 8 bits of mantissa over three steps of an untrained net
     assert float((half - exact).norm() / exact.norm()) < 0.1
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.5, 1.0])
+def test_rescale_acts_above_scale_1_alone(redraw, scale):
+    plain = redraw(anonymization_scale=scale)
+    assert torch.equal(plain, redraw(anonymization_scale=scale, guidance_rescale=0.7))
+
+
+@pytest.mark.parametrize("identity", ["learned", "analytic"])
+def test_rescale_takes_out_contrast(redraw, identity):
+    pushed = {"anonymization_scale": 3.0, "identity": identity, "output_type": "latent"}
+    plain, rescaled = redraw(**pushed), redraw(**pushed, guidance_rescale=1.0)
+    positive = redraw(anonymization_scale=1.0, output_type="latent")
+    spread = [latents.std((2, 3)).mean() for latents in (positive, rescaled, plain)]
+    assert spread[0] * 0.8 < spread[1] < spread[2] * 0.9
+
+
+def test_rescale_is_refused_with_a_scheduler_without_closed_form(pipe, redraw):
+    kept, pipe.scheduler = pipe.scheduler, PNDMScheduler.from_config(pipe.scheduler.config)
+    with pytest.raises(SettingError, match="guidance_rescale works with"):
+        redraw(anonymization_scale=1.25, guidance_rescale=0.5)
+    pipe.scheduler = kept
