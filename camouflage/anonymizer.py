@@ -2,6 +2,9 @@
 
     picture -> faces -> crops -> control maps -> pipeline -> compose -> audit -> result
 
+At scope ``scene`` the whole picture goes through the pipeline first, at ``people`` every body; the
+faces that were too small for it, or did not pass, follow as crops.
+
 Everything that is not redrawn, judged and passed stays inside: a `Result` hands out its picture
 only when its audit passed.
 """
@@ -13,22 +16,22 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from camouflage.annotators import draw_maps, face_region, jittered, predict_landmarks
+from camouflage import ground
 from camouflage.attempts import Subject, Work
-from camouflage.audit import Recogniser, audit
-from camouflage.errors import OutOfMemory, SettingError
+from camouflage.audit import Embeddings, Recogniser, audit
 from camouflage.picture import Picture
-from camouflage.recipe import Recipe, Rung
+from camouflage.recipe import Recipe
+from camouflage.redraw import Redrawer
 from camouflage.result import Result
-from camouflage.subjects.cover import covered, crop_of
 from camouflage.subjects.faces import Face, FaceDetector
 from camouflage.subjects.given import GivenRegion, given_faces, not_given
+from camouflage.subjects.persons import Body, FacelessBody, bodies_of
 
 if TYPE_CHECKING:
     from camouflage.pipelines.base import BasePipeline
@@ -51,24 +54,32 @@ class Anonymizer:
         detector: FaceDetector | None = None,
         recogniser: Recogniser | None = None,
     ) -> None:
-        if pipeline.landmarker is None:
-            raise SettingError("scope 'faces' needs a pipeline with a landmark network")
-        from camouflage.pipelines.arguments import require_known
-
-        require_known("control_weights", recipe.control_weights, pipeline.config["controls"])
         self.recipe = recipe
         self.pipeline = pipeline
+        self.redrawer = Redrawer(recipe=recipe, pipeline=pipeline)
         self.detector = detector or FaceDetector(score=recipe.detection_score)
         self.recogniser = recogniser or Recogniser()
 
     @classmethod
-    def from_recipe(cls, recipe: str | Path | Recipe) -> Anonymizer:
-        """By the name of a preset ("mini"), the path of a recipe file, or a recipe."""
-        from camouflage.pipelines.base import BasePipeline
+    def from_recipe(
+        cls,
+        recipe: str | Path | Recipe,
+        *,
+        device: str | None = None,
+        dtype: str | None = None,
+        low_memory: bool = False,
+    ) -> Anonymizer:
+        """By the name of a preset ("mini"), the path of a recipe file, or a recipe.
+
+        ``device``, ``dtype`` and ``low_memory``: as in :func:`camouflage.placing.placed`. Every
+        weight that the recipe needs is found before anything is drawn.
+
+        Raises `SettingError` and `WeightsError`.
+        """
+        from camouflage.placing import placed
 
         settings = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
-        pipeline = BasePipeline.from_pretrained(settings.model)
-        pipeline.set_progress_bar_config(disable=True)
+        pipeline = placed(settings, device=device, dtype=dtype, low_memory=low_memory)
         return cls(settings, pipeline=pipeline)
 
     def __call__(
@@ -95,10 +106,12 @@ class Anonymizer:
             picture = self.read(source)
         with clock("detect"):
             faces = self.faces(picture, regions, detect=detect)
-        if not faces:
+            bodies = self.bodies(picture, faces) if self.recipe.scope == "people" else []
+        faces = [*faces, *(b.without_face() for b in bodies if not any(map(b.holds, faces)))]
+        if not faces and self.recipe.scope != "scene":
             return self._nobody(picture, clock, looked_at=detect or regions is not None)
         key = secrets.token_hex(16) if seed is None else str(seed)
-        return self._redraw_until_passed(picture, faces, key, clock)
+        return self._redraw_until_passed(picture, faces, bodies, key, clock)
 
     def read(self, source: Source) -> Picture:
         """An upright RGB picture from a path, a PIL picture, an array or a `Picture`."""
@@ -116,6 +129,15 @@ class Anonymizer:
         given = given_faces(regions or (), picture.pixels, detector=self.detector, found=found)
         return [*given, *not_given(found, given)]
 
+    def bodies(self, picture: Picture, faces: Sequence[Face]) -> list[Body]:
+        """The people that are found by their bodies, with or without a visible face."""
+        annotators = self.pipeline.scene_annotators
+        found = annotators.people([picture.pixels])[0]
+        if not found:
+            return []
+        mask = annotators.person_masks([picture.pixels])[0]
+        return bodies_of([person.box_xyxy for person in found], mask, faces)
+
     def _nobody(self, picture: Picture, clock: Clock, *, looked_at: bool) -> Result:
         copied = self.recipe.on_nobody == "copy" and looked_at
         return Result(
@@ -130,26 +152,32 @@ class Anonymizer:
         )
 
     def _redraw_until_passed(
-        self, picture: Picture, faces: Sequence[Face], key: str, clock: Clock
+        self,
+        picture: Picture,
+        faces: Sequence[Face],
+        bodies: Sequence[Body],
+        key: str,
+        clock: Clock,
     ) -> Result:
         with clock("annotate"):
             work = Work(
                 picture=picture,
                 faces=faces,
                 subjects=self.subjects(picture, faces),
-                source=self.recogniser.embed(picture.pixels, faces),
+                source=self._embedded(picture, faces),
             )
         for attempt, rung in enumerate(self.recipe.ladder):
             with clock("redraw"):
-                chosen = [work.subjects[i] for i in work.pending]
-                redrawn = self.redraw(chosen, key, attempt)
+                if not work.pending or attempt == 0:
+                    work.lay(self._ground(picture, faces, bodies, key, attempt))
+                redrawn = self.redraw([work.subjects[i] for i in work.due], key, attempt)
             with clock("compose"):
                 work.paint(redrawn)
             with clock("audit"):
                 self._judge(work)
-            work.note("redrawn", *self._numbers(rung))
-            if not work.pending:  # passed, or what is wrong is not mended by another face
-                break
+            work.note("redrawn", *self.redrawer.numbers(rung))
+            if work.passed or not (work.pending or work.ground.whole):
+                break  # what is wrong with parts of the original is not mended by another face
         if work.pending and self.recipe.on_refusal == "obfuscate":
             with clock("compose"):
                 work.cover(self.recipe.obfuscation)
@@ -157,6 +185,25 @@ class Anonymizer:
                 self._judge(work)
             work.note(self.recipe.obfuscation, None, None)
         return self._result(work, clock)
+
+    def _embedded(self, picture: Picture, faces: Sequence[Face]) -> Embeddings:
+        faceless = [i for i, face in enumerate(faces) if isinstance(face, FacelessBody)]
+        return self.recogniser.embed(picture.pixels, faces).without(faceless)
+
+    def _ground(
+        self,
+        picture: Picture,
+        faces: Sequence[Face],
+        bodies: Sequence[Body],
+        key: str,
+        attempt: int,
+    ) -> ground.Ground:
+        """What the redrawn faces of an attempt lie on."""
+        if self.recipe.scope == "scene":
+            return ground.scene(self.redrawer, picture, faces, key=key, attempt=attempt)
+        if self.recipe.scope == "people":
+            return ground.people(self.redrawer, picture, faces, bodies, key=key, attempt=attempt)
+        return ground.untouched(picture)
 
     def _judge(self, work: Work) -> None:
         work.judge(
@@ -167,14 +214,15 @@ class Anonymizer:
                 recogniser=self.recogniser,
                 detector=self.detector,
                 source=work.source,
-                changed=work.changed,
+                changed=None if work.ground.whole else work.changed,
+                whole=work.ground.whole,
                 threshold=self.recipe.threshold,
                 random_weights=self.pipeline.config["random_weights"],
             )
         )
 
     def _result(self, work: Work, clock: Clock) -> Result:
-        passed = work.verdict is not None and work.verdict.passed
+        passed = work.passed
         return Result(
             state="passed" if passed else "refused",
             faces=work.records(),
@@ -188,114 +236,29 @@ class Anonymizer:
         )
 
     def subjects(self, picture: Picture, faces: Sequence[Face]) -> list[Subject]:
-        """Every face with its crop, landmarks and region, which covers the face's box or mask."""
-        side = self.pipeline.config["size_px"]
-        crops = [crop_of(face, side=side) for face in faces]
-        pixels = [crop.cut(picture.pixels) for crop in crops]
-        points = predict_landmarks(self.pipeline.landmarker, pixels)
-        return [
-            Subject(
-                name=f"{picture.sha256}:{face.box_xyxy}",
-                crop=crops[i],
-                pixels=pixels[i],
-                region=face_region(points[i], side) | covered(face, crops[i]),
-                points_xy=points[i],
-            )
-            for i, face in enumerate(faces)
-        ]
+        """Every face, ready to be redrawn."""
+        return self.redrawer.subjects(picture, faces)
 
-    @property
-    def control_weights(self) -> dict[str, float]:
-        """The weight of each control in this recipe."""
-        return {**self.pipeline.config["default_weights"], **self.recipe.control_weights}
+    def shown_maps(
+        self, picture: Picture, result: Result, *, key: str
+    ) -> list[list[NDArray[np.uint8]]]:
+        """A row for the scene (where it is redrawn) and for each face: what was drawn anew, then
+        its control maps, (h, w, 3) uint8 each. They show the ORIGINAL.
+        """
+        rows = []
+        if self.recipe.scope == "scene":
+            rows.append(self.redrawer.frame_maps(picture.pixels))
+        faces = given_faces(result.regions, picture.pixels, detector=self.detector)
+        for subject in self.subjects(picture, faces):
+            maps = self.redrawer.maps([subject], key)
+            rows.append([subject.pixels, *(several[0] for several in maps.values())])
+        return rows
 
     def redraw(
         self, subjects: Sequence[Subject], key: str, attempt: int = 0
     ) -> list[NDArray[np.uint8]]:
-        """A new face for each subject, (side, side, 3) uint8, with the numbers of a rung.
-
-        ``attempt`` counts the rungs of the recipe's ladder from 0; each has other noise. Faces go
-        through the model in batches, which are halved where the memory does not suffice.
-
-        Raises `OutOfMemory` if one face alone is too much.
-        """
-        faces: list[NDArray[np.uint8]] = []
-        size = self.recipe.face_batch
-        while len(faces) < len(subjects):
-            batch = subjects[len(faces) : len(faces) + size]
-            try:
-                faces += self._redraw_batch(batch, key, attempt)
-            except (MemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                if len(batch) == 1:
-                    raise OutOfMemory(
-                        "the model has no memory for one face; free some, or use a smaller model"
-                    ) from error
-                size = len(batch) // 2
-        return faces
-
-    def _redraw_batch(
-        self, batch: Sequence[Subject], key: str, attempt: int
-    ) -> list[NDArray[np.uint8]]:
-        from camouflage.denoise.seeds import generator_for
-
-        anonymization_scale, strength = self._numbers(self.recipe.ladder[attempt])
-        output: Any = self.pipeline(
-            [s.pixels for s in batch],
-            control_images=self.maps(batch, key, attempt),
-            control_weights=self.control_weights,
-            control_guidance=self.recipe.control_guidance,
-            anonymization_scale=anonymization_scale,
-            guidance_rescale=self.recipe.guidance_rescale,
-            strength=strength,
-            num_inference_steps=self.recipe.steps,
-            identity=self.recipe.identity,
-            generator=[generator_for(key, s.name, attempt) for s in batch],
-            output_type="pil",
-        )
-        return [np.asarray(image) for image in output.images]
-
-    def maps(
-        self, subjects: Sequence[Subject], key: str, attempt: int = 0
-    ) -> dict[str, list[NDArray[np.uint8]]]:
-        """The control maps of an attempt, by control; the shape of a face changes with it."""
-        from camouflage.denoise.seeds import generator_for
-
-        side = self.pipeline.config["size_px"]
-        points = [
-            jittered(
-                subject.points_xy,
-                side,
-                spread=self.recipe.shape_jitter,
-                generator=generator_for(key, f"{subject.name}:shape", attempt),
-            )
-            for subject in subjects
-        ]
-        return draw_maps(
-            [subject.pixels for subject in subjects],
-            np.stack(points),
-            [name for name, weight in self.control_weights.items() if weight > 0],
-            regions=[subject.region for subject in subjects],
-            coarseness=self.recipe.colour_coarseness,
-        )
-
-    def _numbers(self, rung: Rung) -> tuple[float, float]:
-        """Anonymization scale and strength of an attempt."""
-        return (
-            self.recipe.anonymization_scale + rung.anonymization_scale,
-            min(self.recipe.strength + rung.strength, 1.0),
-        )
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the memory was too small. torch's CPU says so by a plain RuntimeError."""
-    import torch
-
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return not isinstance(error, OutOfMemory)
-    text = str(error)
-    return "DefaultCPUAllocator" in text or "could not create a memory object" in text
+        """As `Redrawer.crops`: a new face for each subject, (side, side, 3) uint8."""
+        return self.redrawer.crops(subjects, key, attempt)
 
 
 class Clock:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from camouflage.subjects.crops import AlignedCrop
 from camouflage.subjects.faces import Face
 from camouflage.subjects.given import GivenFace
 
+if TYPE_CHECKING:
+    from camouflage.ground import Ground
+
 AttemptMethod = Literal["redrawn", "solid", "pixelate", "blur"]
 
 COVER_MARGIN = 0.15
@@ -25,17 +28,17 @@ COVER_MARGIN = 0.15
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Subject:
-    """One face, ready to be redrawn. ``name`` binds its noise.
+    """One face or body, ready to be redrawn. ``name`` binds its noise.
 
-    ``pixels`` (side, side, 3) uint8, ``region`` (side, side) bool, ``points_xy`` (P, 2) in pixels
-    of the crop.
+    ``pixels`` (side, side, 3) uint8, ``region`` (side, side) bool, ``points_xy``: landmarks (P, 2)
+    in pixels of the crop, for models whose maps are drawn from them.
     """
 
     name: str
     crop: AlignedCrop
     pixels: NDArray[np.uint8]
     region: NDArray[np.bool_]
-    points_xy: NDArray[np.float64]
+    points_xy: NDArray[np.float64] | None
 
     def patch(self, redrawn: NDArray[np.uint8]) -> Patch:
         """``redrawn`` (side, side, 3) uint8 where this face was."""
@@ -74,16 +77,22 @@ class FaceRecord:
 
 @dataclass(kw_only=True, eq=False)
 class Work:
-    """A picture between two attempts. ``pixels`` and ``changed`` are those of the last one."""
+    """A picture between two attempts. ``pixels`` and ``changed`` are those of the last one.
+
+    ``ground``: what the redrawn faces lie on.
+    """
 
     picture: Picture
     faces: Sequence[Face]
     subjects: Sequence[Subject]
     source: Embeddings
+    ground: Ground = field(init=False)
     pixels: NDArray[np.uint8] = field(init=False)
     changed: NDArray[np.bool_] = field(init=False)
     verdict: Verdict | None = field(init=False, default=None)
     pending: list[int] = field(init=False)
+    due: list[int] = field(init=False)
+    """The faces that are to be redrawn as crops in this attempt."""
     _tried: list[int] = field(init=False)
     _redrawn: dict[int, NDArray[np.uint8]] = field(init=False, default_factory=dict)
     _attempts: list[list[Attempt]] = field(init=False)
@@ -92,11 +101,20 @@ class Work:
         self.pending = list(range(len(self.faces)))
         self._attempts = [[] for _ in self.faces]
 
+    def lay(self, ground: Ground) -> None:
+        """Begin anew on another ground: every face is pending, those it hides are not due."""
+        self.ground = ground
+        self.pending = list(range(len(self.faces)))
+        self.due = [i for i in self.pending if i not in ground.hidden]
+        self._redrawn = {}
+
     def paint(self, redrawn: Sequence[NDArray[np.uint8]]) -> None:
-        """Compose with new faces in the place of those that are pending."""
-        self._redrawn |= dict(zip(self.pending, redrawn, strict=True))
-        patches = [self.subjects[i].patch(self._redrawn[i]) for i in paste_order(self.faces)]
-        self.pixels, self.changed = compose(self.picture.pixels, patches)
+        """Compose with new faces in the place of those that are due."""
+        self._redrawn |= dict(zip(self.due, redrawn, strict=True))
+        order = [i for i in paste_order(self.faces) if i in self._redrawn]
+        patches = [self.subjects[i].patch(self._redrawn[i]) for i in order]
+        self.pixels, painted = compose(self.ground.pixels, patches)
+        self.changed = painted | self.ground.changed
 
     def cover(self, method: Obfuscation) -> None:
         """Cover the boxes of those that are pending, with a margin, over what was painted.
@@ -113,11 +131,17 @@ class Work:
         for x0, y0, x1, y1 in boxes:
             self.changed[y0:y1, x0:x1] = True
 
+    @property
+    def passed(self) -> bool:
+        """Whether the last verdict did."""
+        return self.verdict is not None and self.verdict.passed
+
     def judge(self, verdict: Verdict) -> None:
         """Take a verdict on `pixels`: faces that did not pass are pending."""
         self.verdict = verdict
         self._tried = self.pending
         self.pending = [i for i, judged in enumerate(verdict.faces) if not judged.passed]
+        self.due = self.pending
 
     def note(
         self, method: AttemptMethod, anonymization_scale: float | None, strength: float | None

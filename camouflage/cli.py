@@ -18,6 +18,7 @@ import typer
 
 from camouflage import __version__
 from camouflage.evaluate.command import evaluate
+from camouflage.weights.command import app as models
 
 if TYPE_CHECKING:
     from camouflage.audit.folders import Audited
@@ -93,6 +94,14 @@ def anonymize(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")],
     recipe: RecipeOption = "mini",
     model: Model = None,
+    scope: Annotated[
+        str | None,
+        typer.Option(help="What is redrawn: 'faces', 'people' or the whole 'scene' (sd15)."),
+    ] = None,
+    prompt: Annotated[
+        str | None,
+        typer.Option(help="What the pictures show, in the place of a caption (sd15)."),
+    ] = None,
     anonymization_scale: Scale = None,
     strength: Strength = None,
     steps: Steps = None,
@@ -144,6 +153,27 @@ def anonymize(
             "--write-masks", help="Also write NAME.mask.png: 255 where it was painted, else 0."
         ),
     ] = False,
+    show_maps: Annotated[
+        bool,
+        typer.Option(
+            "--show-maps",
+            help="Also write NAME.maps.jpg, what was redrawn and the control maps it was drawn by. "
+            "It holds the ORIGINAL: keep it as you keep the original.",
+        ),
+    ] = False,
+    device: Annotated[
+        str | None,
+        typer.Option(help="Of torch: cpu, cuda, cuda:1. A GPU for sd15 if there is one."),
+    ] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="float32, bfloat16 or float16; bfloat16 on a GPU.")
+    ] = None,
+    low_memory: Annotated[
+        bool,
+        typer.Option(
+            "--low-memory", help="Keep only the part at work on the GPU: slower, smaller."
+        ),
+    ] = False,
     keep_times: Annotated[
         bool,
         typer.Option(
@@ -165,6 +195,8 @@ def anonymize(
     from camouflage.batch import command, find_jobs
 
     changes = {
+        "scope": scope,
+        "prompt": prompt,
         "anonymization_scale": anonymization_scale,
         "strength": strength,
         "steps": steps,
@@ -174,13 +206,16 @@ def anonymize(
     with _wrong_usage_is_2():
         settings = _recipe(recipe, model=model, changes=changes)
         command.keep_users_recipe(recipe, settings, output)
-        found = find_jobs(inputs, output=output, sheet=sheet, boxes=write_boxes, masks=write_masks)
+        found = find_jobs(
+            inputs, output=output, sheet=sheet, boxes=write_boxes, masks=write_masks, maps=show_maps
+        )
         names = [job.relative for job in found.jobs]
         places = command.load_places(boxes, names, output, detect=detect)
     if found.passed_over:
         _say(f"{found.passed_over} files that are no pictures were passed over")
     if not found.jobs:
         _say("no pictures were found")
+    placing = {"device": device, "dtype": dtype, "low_memory": low_memory}
     with (
         _wrong_usage_is_2(),
         command.machine_lines() if json_lines else nullcontext() as tell,
@@ -188,7 +223,8 @@ def anonymize(
         report = command.run_jobs(
             found.jobs, settings, output, seed=seed, sheet=sheet, overwrite=overwrite,
             passed_over=found.passed_over, tell=tell, places=places, boxes=write_boxes,
-            masks=write_masks, keep_times=keep_times,
+            masks=write_masks, maps=show_maps, keep_times=keep_times,
+            placing={k: v for k, v in placing.items() if v},
         )  # fmt: skip
         command.print_report(report)
     if report.exit_status:
@@ -285,21 +321,7 @@ def audit(
 
 
 app.command()(evaluate)
-
-
-@app.command()
-def models() -> None:
-    """List the sizes of the model."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("name", "what", "size", "here")
-    table.add_row("tiny", "random weights, for tests; its results never pass", "0 MB", "yes")
-    size_mb = _mini_megabytes()
-    here = "yes" if size_mb else "no"
-    table.add_row("mini", "faces at 128 px, on a CPU, offline", f"{size_mb:.0f} MB", here)
-    table.add_row("FOLDER", "a pipeline saved by save_pretrained", "", "")
-    Console().print(table)
+app.add_typer(models)
 
 
 def _recipe(name: str, *, model: str | None, changes: Mapping[str, object]) -> Recipe:
@@ -335,17 +357,6 @@ def _save_astronaut(path: Path) -> None:
     from skimage.data import astronaut
 
     Image.fromarray(astronaut()).save(path)
-
-
-def _mini_megabytes() -> float:
-    from camouflage.errors import WeightsError
-    from camouflage.weights import mini_folder
-
-    try:
-        files = list(mini_folder().rglob("*.safetensors"))
-    except WeightsError:
-        return 0.0
-    return sum(file.stat().st_size for file in files) / 1e6
 
 
 @contextmanager

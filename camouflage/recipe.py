@@ -43,8 +43,18 @@ class Recipe(BaseModel):
 
     model: Annotated[str, Field(min_length=1)]
     """A size ("mini", "tiny") or a folder in ``save_pretrained`` layout."""
-    scope: Literal["faces"]
-    """What is redrawn."""
+    scope: Literal["faces", "people", "scene"]
+    """What is redrawn: faces, bodies with or without a visible face, or the whole picture."""
+    scene_px: Annotated[int, Field(ge=64, le=4096)]
+    """A whole picture is drawn at an area of this side, whatever its own size (scope scene)."""
+    small_face_px: Annotated[int, Field(ge=0)]
+    """Faces that are smaller in what the model drew are redrawn again, as crops (people, scene)."""
+    prompt: str | None
+    """What the text encoder reads; null = the caption of the picture, or nothing without text."""
+    negative_prompt: str | None
+    """The text of text guidance's other row; null = no text."""
+    text_guidance: Annotated[float, Field(allow_inf_nan=False)]
+    """g: how far the prompt is followed away from the negative one, 1 = no text guidance."""
     anonymization_scale: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     """a_s: 0 gives the original back, 1 is the positive controls alone, above 1 pushes away."""
     control_guidance: Annotated[float, Field(ge=0, allow_inf_nan=False)]

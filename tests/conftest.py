@@ -7,6 +7,10 @@ import socket
 import pytest
 from hypothesis import settings
 
+from .small_sd15 import sd15_folders, sd15_models
+
+__all__ = ["sd15_folders", "sd15_models"]
+
 settings.register_profile("camouflage", deadline=None)
 settings.load_profile("camouflage")
 

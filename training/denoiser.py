@@ -9,24 +9,16 @@ from typing import Any
 
 import lightning as L
 import torch
-from diffusers import AutoencoderKL, ControlNetModel, DDPMScheduler, UNet2DConditionModel
+from diffusers import ControlNetModel, DDPMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from camouflage.adapters.identity import identity_controlnet
-from camouflage.mini.autoencoder import SmallAutoencoder
 from camouflage.mini.context import NullContext
-from training.schedules import warmup_stable_decay
+from training.frozen import Frozen, load_autoencoder
+from training.losses import velocity_loss
+from training.schedules import may_fuse, warmup_stable_decay
 
 Residuals = tuple[list[Tensor], Tensor]
-
-
-def velocity_loss(output: Tensor, noise: Tensor, z_0: Tensor, abar_t: Tensor) -> Tensor:
-    """mean (v_theta - (sqrt(abar) eps - sqrt(1 - abar) z_0))^2 (Salimans and Ho 2022, 2202.00512).
-
-    ``abar_t`` is (B, 1, 1, 1); the rest (B, C, h, w).
-    """
-    return F.mse_loss(output, abar_t.sqrt() * noise - (1 - abar_t).sqrt() * z_0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +57,7 @@ class DenoiserModule(L.LightningModule):
         super().__init__()
         self.save_hyperparameters()
         self.mixture = mixture
-        self.frozen = [load_autoencoder(autoencoder)]  # a list: not in checkpoints, not in the EMA
+        self.frozen = Frozen([load_autoencoder(autoencoder)])
         self.unet = UNet2DConditionModel(**unet)
         self.context = NullContext(context_tokens, unet["cross_attention_dim"])
         self.controls = nn.ModuleDict({name: ControlNetModel(**control) for name in mixture.keep})
@@ -185,7 +177,7 @@ class DenoiserModule(L.LightningModule):
             self.hparams["learning_rate"],
             betas=(0.9, 0.99),
             weight_decay=1e-2,
-            fused=True,
+            fused=may_fuse(self.trainer),
         )
         return warmup_stable_decay(optimizer, int(self.trainer.estimated_stepping_batches))
 
@@ -207,11 +199,3 @@ def add_rows(
 
     starts = down if down is not None else [None] * len(more_down)
     return [spread(s, r) for s, r in zip(starts, more_down, strict=True)], spread(mid, more_mid)
-
-
-def load_autoencoder(folder: str) -> nn.Module:
-    """A frozen autoencoder: ours, or any ``AutoencoderKL``."""
-    config = SmallAutoencoder.load_config(folder)
-    kind = AutoencoderKL if config["_class_name"] == "AutoencoderKL" else SmallAutoencoder
-    model = kind.from_pretrained(folder, dtype=torch.float32)
-    return model.eval().requires_grad_(False).to(memory_format=torch.channels_last)

@@ -5,21 +5,25 @@
     python -m training.export landmarks runs/landmarks/last.ckpt --output runs/mini/landmarker
     python -m training.export pipeline runs/denoiser/last.ckpt \\
         --config configs/training/denoiser.yaml --parts runs/mini --output camouflage/mini/weights
+    python -m training.export identity runs/identity-sd15/last.ckpt \\
+        --base realistic-vision-5.1 --output runs/identity-controlnet
 
 A checkpoint that was written with Lightning's weight averaging holds the averaged weights.
 """
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import torch
 import typer
 import yaml
-from diffusers import DPMSolverMultistepScheduler
+from diffusers import DPMSolverMultistepScheduler, UNet2DConditionModel
 from diffusers.models.controlnets.multicontrolnet import MultiControlNetModel
 
+from camouflage.adapters.identity import identity_controlnet
 from camouflage.annotators.landmarks import LandmarkNet
 from camouflage.mini.autoencoder import SmallAutoencoder
 from camouflage.pipelines.base import BasePipeline
@@ -27,11 +31,14 @@ from camouflage.weights import write_sums
 from training.autoencoder import AutoencoderModule
 from training.data import CropData
 from training.denoiser import DenoiserModule, Mixture
+from training.frozen import weights_folder, weights_sha256
+from training.identity_card import card
 from training.landmarks import LandmarkModule
 
 Checkpoint = Annotated[Path, typer.Argument(help="a Lightning checkpoint")]
 Output = Annotated[Path, typer.Option(help="the folder to write")]
 SHARD = "15MB"
+DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 
 app = typer.Typer(add_completion=False, help=__doc__.splitlines()[0])
 
@@ -85,6 +92,47 @@ def pipeline(
     state = torch.load(checkpoint, map_location="cpu", weights_only=False)["state_dict"]
     module.load_state_dict(state)
     assemble(module, parts).to(torch.float16).save_pretrained(output, max_shard_size=SHARD)
+    write_sums(output)
+
+
+@app.command()
+def identity(
+    checkpoint: Checkpoint,
+    output: Output,
+    base: Annotated[str, typer.Option(help="name or folder of the model it was trained on")],
+    dtype: Annotated[str, typer.Option(help="float16, bfloat16 or float32")] = "float16",
+    max_shard_size: Annotated[str, typer.Option(help="of one weight file")] = "5GB",
+    report: Annotated[
+        Path | None, typer.Option(help="report.json of training.report_identity, for the card")
+    ] = None,
+) -> None:
+    """The identity ControlNet of another model, with a model card and checksums.
+
+    Raises:
+        ValueError: the checkpoint was trained on another UNet than that of ``base``, or the report
+            is of other weights than those that are written.
+    """
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    folder = weights_folder(base)
+    if weights_sha256(folder / "unet") != state["identity"]["unet_sha256"]:
+        raise ValueError(f"{checkpoint.name} was trained on another UNet than that of {base}")
+    with torch.device("meta"):
+        net = identity_controlnet(
+            UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(folder / "unet"))
+        )
+    weights = {
+        name.removeprefix("identity."): value
+        for name, value in state["state_dict"].items()
+        if name.startswith("identity.")
+    }
+    net.load_state_dict(weights, assign=True)
+    net.to(DTYPES[dtype]).save_pretrained(output, max_shard_size=max_shard_size)
+    parameters = sum(p.numel() for p in net.parameters())
+    figures = None if report is None else json.loads(report.read_text(encoding="utf-8"))
+    if figures is not None and figures["weights_sha256"] != weights_sha256(output):
+        raise ValueError(f"{report} is of other weights: run training.report_identity again")
+    text = card(Path(base).name, state, figures, dtype=dtype, parameters=parameters)
+    (output / "README.md").write_text(text, encoding="utf-8")
     write_sums(output)
 
 

@@ -2,11 +2,11 @@
 
     python -m training.prepare crops FACES... --output runs/crops
     python -m training.label_landmarks runs/crops       # in an environment that has mediapipe
-    python -m training.prepare latents runs/crops --model runs/mini --output runs/latents
+    python -m training.prepare latents PICTURES... --vae sd-vae-ft-mse --output runs/latents-512
 
 ``crops`` aligns the largest face of each picture, keeps repeated faces together and holds out 5 %.
-``latents`` encodes several jittered variants of each crop and draws their control maps, so that a
-training step of the denoiser reads what it needs and computes only what it learns.
+``latents`` encodes squares of whole pictures, so that a training step of the identity ControlNet
+computes only what it learns: see `training.encode`.
 """
 
 from __future__ import annotations
@@ -26,16 +26,18 @@ import webdataset as wds
 from numpy.typing import NDArray
 
 from camouflage.subjects.crops import AlignedCrop, align
+from training.encode import latents
+from training.split import held_out
 
 SIDE = 128
 MARGIN = 16
 """Pixels kept around a crop of 128 px, so that training can shift, turn and zoom."""
-HELD_OUT = 0.05
 SAME_FACE = 0.45
 """dlib distance under which two crops count as one face and stay on one side of the split."""
 SHARD = 400
 
 app = typer.Typer(add_completion=False, help=__doc__.splitlines()[0])
+app.command()(latents)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,17 +138,6 @@ def _descriptor_network():
     spec = importlib.util.find_spec("face_recognition_models")
     folder = Path(spec.origin).parent / "models"
     return dlib.face_recognition_model_v1(str(folder / "dlib_face_recognition_resnet_model_v1.dat"))
-
-
-def held_out(groups: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
-    """True for the crops of a random set of small groups that makes up about HELD_OUT of all."""
-    sizes = np.bincount(groups)
-    chosen = np.zeros(len(sizes), dtype=bool)
-    for group in np.random.default_rng(seed).permutation(len(sizes)):
-        if sizes[chosen].sum() >= HELD_OUT * len(groups):
-            break
-        chosen[group] = sizes[group] <= 5
-    return chosen[groups]
 
 
 def write_shards(prefix: Path, samples: list[tuple[str, NDArray[np.uint8]]]) -> None:

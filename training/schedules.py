@@ -1,8 +1,16 @@
-"""The learning rate over a run."""
+"""The optimizer's kernel, and the learning rate over a run."""
 
 from __future__ import annotations
 
+import lightning as L
 import torch
+
+
+def may_fuse(trainer: L.Trainer) -> bool:
+    """Whether AdamW may be the fused one, the fastest; with mixed precision Lightning refuses to
+    clip its gradients.
+    """
+    return str(trainer.precision) == "32-true"
 
 
 def warmup_stable_decay(

@@ -57,6 +57,12 @@ class Embeddings:
         """bool (N,): the faces that have a row."""
         return np.asarray(np.isfinite(self.rows).all(axis=1))
 
+    def without(self, numbers: Sequence[int]) -> Embeddings:
+        """The same, but with no row for these: they are no faces."""
+        rows = self.rows.copy()
+        rows[list(numbers)] = np.nan
+        return Embeddings(rows=rows)
+
     def distances(self, other: Embeddings) -> np.ndarray:
         """Euclidean (N, M), 0 to 2 in practice; NaN where a row is missing."""
         distances = np.empty((len(self.rows), len(other.rows)))

@@ -32,7 +32,7 @@ from typing import Literal
 
 import numpy as np
 
-from camouflage.audit.kept import Kept, leftovers
+from camouflage.audit.kept import CHANGED_LEVELS, MIN_CHANGED, Kept, leftovers
 from camouflage.audit.people import People
 from camouflage.audit.recogniser import Embeddings, Recogniser
 from camouflage.errors import SettingError
@@ -56,15 +56,21 @@ class FaceVerdict:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """The audit of one picture: ``faces`` in the order of the original's faces."""
+    """The audit of one picture: ``faces`` in the order of the original's faces.
+
+    ``whole_changed``: share of the picture's pixels that changed, 0 to 1, of one that was redrawn
+    as a whole; such a picture may pass without a face. None: it was not.
+    """
 
     passed: bool
     threshold: float
     faces: tuple[FaceVerdict, ...]
     reasons: tuple[str, ...]
+    whole_changed: float | None = None
 
     def __post_init__(self) -> None:
-        judged = bool(self.faces) and all(face.passed for face in self.faces)
+        judged = bool(self.faces) or self.whole_changed is not None
+        judged &= all(face.passed for face in self.faces)
         if self.passed and not (judged and not self.reasons):
             raise SettingError("a verdict cannot pass with a failed face, a reason, or no face")
 
@@ -78,6 +84,7 @@ def audit(
     detector: FaceDetector,
     source: Embeddings | None = None,
     changed: np.ndarray | None = None,
+    whole: bool = False,
     threshold: float = 0.6,
     random_weights: bool = False,
 ) -> Verdict:
@@ -86,7 +93,9 @@ def audit(
     ``source``: ``recogniser.embed(original, faces)``, for one who audits several attempts.
     ``changed``: bool ``(H, W)``, where new pixels were painted; the rest is taken to be the
     original's, so faces are then looked for only around the original's faces. None: not known, the
-    whole result is searched. ``random_weights`` of the model: the verdict never passes.
+    whole result is searched. ``whole``: all of it was redrawn; then it passes without a face to
+    judge, but not if it is still the original. ``random_weights`` of the model: the verdict never
+    passes.
     """
     if not 0 < threshold <= 2:
         raise SettingError(f"expected a threshold in (0, 2], got {threshold}")
@@ -105,11 +114,22 @@ def audit(
         reasons = [face.reason for face in judged if not face.passed]
         reasons += leftovers(original, faces, result, seen)
         reasons += people.elsewhere(result, seen, threshold=threshold)
-    if not faces:
+    share = _changed(original, result) if whole and not problem else None
+    if share is not None and not share >= MIN_CHANGED:
+        reasons.append(
+            f"{share:.0%} of the picture changed, expected {MIN_CHANGED:.0%} or more of a scene"
+        )
+    if not faces and share is None:
         reasons.append("there was no face to judge")
     if random_weights:
         reasons.append("the model has random weights: its results never pass")
-    return Verdict(passed=not reasons, threshold=threshold, faces=judged, reasons=tuple(reasons))
+    return Verdict(
+        passed=not reasons,
+        threshold=threshold,
+        faces=judged,
+        reasons=tuple(reasons),
+        whole_changed=share,
+    )
 
 
 def _unusable(original: np.ndarray, result: np.ndarray, changed: np.ndarray | None) -> str:
@@ -120,6 +140,13 @@ def _unusable(original: np.ndarray, result: np.ndarray, changed: np.ndarray | No
     if changed is not None and (changed.dtype != bool or changed.shape != original.shape[:2]):
         return f"expected a mask bool {original.shape[:2]}, got {changed.dtype} {changed.shape}"
     return ""
+
+
+def _changed(original: np.ndarray, result: np.ndarray) -> float:
+    """The share of a picture's pixels that differ by more than JPEG does."""
+    step = max(1, max(original.shape[:2]) // 1024)
+    before, after = (p[::step, ::step].astype(np.int16) for p in (original, result))
+    return float((np.abs(after - before).max(axis=2) > CHANGED_LEVELS).mean())
 
 
 def _failed(reason: str) -> FaceVerdict:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import signal
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from rich.console import Console
 from rich.progress import (
@@ -44,9 +44,11 @@ def run_jobs(
     jobs: Sequence[Job], settings: Recipe, output: Path, *, seed: str | None, sheet: bool,
     overwrite: bool, passed_over: int = 0, tell: Callable[[str], None] | None = None,
     places: Places | None = None, boxes: bool = False, masks: bool = False,
-    keep_times: bool = False,
+    maps: bool = False, keep_times: bool = False, placing: Mapping[str, Any] | None = None,
 ) -> Report:  # fmt: skip
     """Do the jobs under a progress bar; ``tell`` gets a line of JSON for each, and a last one.
+
+    ``placing``: where the model runs, as keywords of `Anonymizer.from_recipe`.
 
     What ends the run early is in the report, but for `SettingError`, which is raised.
     """
@@ -57,13 +59,14 @@ def run_jobs(
     try:
         with terminable(), Manifest.open(output / "manifest.jsonl", key=seed) as manifest:
             write_recipe(settings, output)
-            anonymizer = load_anonymizer(settings)
+            anonymizer = load_anonymizer(settings, **(placing or {}))
             with bar:
                 task = bar.add_task("anonymizing", total=len(jobs))
                 for outcome in run_folder(
                     anonymizer, jobs, output=output, manifest=manifest,
                     weights=weights_of(settings.model), sheet=sheet, overwrite=overwrite,
-                    places=places, boxes=boxes, masks=masks, keep_times=keep_times,
+                    places=places, boxes=boxes, masks=masks, maps=maps,
+                    keep_times=keep_times,
                 ):  # fmt: skip
                     outcomes.append(outcome)
                     if tell:
@@ -83,14 +86,14 @@ def run_jobs(
     return report
 
 
-def load_anonymizer(settings: Recipe) -> Anonymizer:
+def load_anonymizer(settings: Recipe, **placing: Any) -> Anonymizer:
     """With its weights, without a progress bar of their own."""
     from diffusers.utils.logging import disable_progress_bar
 
     from camouflage.anonymizer import Anonymizer
 
     disable_progress_bar()  # of loading: the pictures have one of their own
-    return Anonymizer.from_recipe(settings)
+    return Anonymizer.from_recipe(settings, **placing)
 
 
 def load_places(boxes: Path | None, names: Sequence[str], output: Path, *, detect: bool) -> Places:

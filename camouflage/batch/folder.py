@@ -16,7 +16,7 @@ import numpy as np
 from camouflage.batch.jobs import Job
 from camouflage.batch.manifest import Entry, Manifest, State
 from camouflage.batch.outcome import Outcome, described, outcome_of
-from camouflage.batch.sheet import sheet_pixels
+from camouflage.batch.sheet import maps_pixels, sheet_pixels
 from camouflage.errors import (
     AuditRefused,
     NobodyFound,
@@ -45,6 +45,7 @@ def run_folder(
     sheet: bool = False,
     boxes: bool = False,
     masks: bool = False,
+    maps: bool = False,
     keep_times: bool = False,
     overwrite: bool = False,
 ) -> Iterator[Outcome]:
@@ -54,8 +55,9 @@ def run_folder(
     key is left as it is. A result that an earlier run left and that must be made again is removed
     first. Whatever goes wrong with one picture makes it ``failed``, and nothing is written for it.
 
-    ``places``: what the user says of where people are. ``sheet``, ``boxes`` and ``masks`` ask for
-    files beside each result: before | after, what was treated, which pixels were changed.
+    ``places``: what the user says of where people are. ``sheet``, ``boxes``, ``masks`` and ``maps``
+    ask for files beside each result: before | after, what was treated, which pixels were changed,
+    by which control maps.
     ``keep_times``: results, those of earlier runs too, get the file times of their inputs, which
     say when a photo was taken.
 
@@ -74,6 +76,7 @@ def run_folder(
         sheet=sheet,
         boxes=boxes,
         masks=masks,
+        maps=maps,
         keep_times=keep_times,
         overwrite=overwrite,
     )
@@ -91,6 +94,7 @@ class _Run:
     sheet: bool
     boxes: bool
     masks: bool
+    maps: bool
     keep_times: bool
     overwrite: bool
 
@@ -124,15 +128,18 @@ class _Run:
         if changes == () and state in ("written", "copied"):
             for name in self._beside(job, written=state == "written"):
                 if not self.manifest.knows(name):
-                    return ("a file beside it (sheet, boxes or mask) is asked for now",)
+                    return ("a file beside it (sheet, boxes, mask or maps) is asked for now",)
                 if not self.manifest.owns(name, folder=self.output):
-                    return ("a file beside it (sheet, boxes or mask) was changed or is gone",)
+                    return ("a file beside it (sheet, boxes, mask or maps) was changed or is gone",)
         return changes
 
     def _beside(self, job: Job, *, written: bool = True) -> tuple[str, ...]:
         """The files that are asked for. Of a copy nothing was treated."""
         return job.beside(
-            sheet=self.sheet, boxes=self.boxes and written, masks=self.masks and written
+            sheet=self.sheet,
+            boxes=self.boxes and written,
+            masks=self.masks and written,
+            maps=self.maps and written,
         )
 
     def _result(self, job: Job, picture: Picture) -> Result:
@@ -226,6 +233,9 @@ class _Run:
             self._write_one(job.boxes, boxes_json(job.relative, result.regions))
         if job.mask in wanted:
             self._write_one(job.mask, mask_png(result.mask))
+        if job.maps in wanted:
+            rows = self.anonymizer.shown_maps(picture, result, key=self.manifest.key)
+            self._write_one(job.maps, encode(maps_pixels(rows), suffix=".jpg"), private=True)
 
     def _write_one(self, name: str, data: bytes, *, private: bool = False) -> None:
         self.manifest.about_to_write(name, sha256=hashlib.sha256(data).hexdigest())

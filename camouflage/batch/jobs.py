@@ -42,13 +42,18 @@ class Job:
         """Where the mask of what was changed goes."""
         return self._beside(MASK_SUFFIX)
 
+    @property
+    def maps(self) -> str:
+        """Where the picture of its control maps goes."""
+        return self._beside(".maps.jpg")
+
     def beside(
-        self, *, sheet: bool = True, boxes: bool = True, masks: bool = True
+        self, *, sheet: bool = True, boxes: bool = True, masks: bool = True, maps: bool = True
     ) -> tuple[str, ...]:
         """The files beside a result; none for what can have no result, as the film of a photo."""
         if self.problem or self.source.suffix.lower() not in FORMATS:
             return ()
-        wanted = {self.sheet: sheet, self.boxes: boxes, self.mask: masks}
+        wanted = {self.sheet: sheet, self.boxes: boxes, self.mask: masks, self.maps: maps}
         return tuple(name for name, true in wanted.items() if true)
 
     def _beside(self, suffix: str) -> str:
@@ -71,6 +76,7 @@ def find_jobs(
     sheet: bool = False,
     boxes: bool = False,
     masks: bool = False,
+    maps: bool = False,
 ) -> Jobs:
     """All pictures among files and folders; a folder's tree is kept.
 
@@ -103,7 +109,7 @@ def find_jobs(
     names = [
         name
         for job in jobs
-        for name in (job.relative, *job.beside(sheet=sheet, boxes=boxes, masks=masks))
+        for name in (job.relative, *job.beside(sheet=sheet, boxes=boxes, masks=masks, maps=maps))
     ]
     _check_names(names)
     _check_places(names, jobs, [path for path in inputs if path.is_dir()], output=output)

@@ -16,6 +16,7 @@ from camouflage.errors import SettingError
 Picture: TypeAlias = "Image.Image | np.ndarray"
 Pictures: TypeAlias = "Picture | Sequence[Picture]"
 Texts: TypeAlias = "str | Sequence[str] | None"
+Annotators = Literal["aligned_face", "scene"]
 Identity = Literal["learned", "analytic"]
 OutputType = Literal["pil", "np", "pt", "latent"]
 

@@ -1,12 +1,14 @@
 """CAMOUFLaGE-Base: anonymization guidance between positive ControlNets and the identity."""
 # No ``from __future__ import annotations``: diffusers reads the types of ``__init__``.
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from diffusers.loaders import StableDiffusionLoraLoaderMixin, TextualInversionLoaderMixin
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.controlnets.controlnet import ControlNetModel
 from diffusers.models.controlnets.multicontrolnet import MultiControlNetModel
@@ -21,6 +23,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from camouflage import weights
 from camouflage.adapters.controls import Control, embed, embeddings_computed, scalar
 from camouflage.annotators.landmarks import LandmarkNet
+from camouflage.annotators.scene import SceneAnnotators
 from camouflage.denoise import latents as to_latents
 from camouflage.denoise.guidance import (
     AnalyticIdentity,
@@ -35,6 +38,7 @@ from camouflage.errors import SettingError, WeightsError
 from camouflage.mini.autoencoder import SmallAutoencoder
 from camouflage.mini.context import NullContext
 from camouflage.pipelines.arguments import (
+    Annotators,
     ControlUse,
     Identity,
     OutputType,
@@ -54,8 +58,11 @@ from camouflage.pipelines.arguments import (
 Callback = Callable[[DiffusionPipeline, int, Tensor, dict[str, Tensor]], dict[str, Tensor]]
 
 
-class BasePipeline(DiffusionPipeline):
+class BasePipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin, TextualInversionLoaderMixin):
     """A picture in, a picture of somebody else in the same pose and scene out.
+
+    Where it has a text encoder, LoRA and textual inversions are loaded as into every pipeline of
+    diffusers: ``load_lora_weights``, ``load_textual_inversion`` (with peft, of the extra ``sd``).
 
     Source: Piano et al., "CAMOUFLaGE", arXiv 2403.14790. The paper prints neither the weights of
     its controls nor its sampler's settings; every default of this class is ours.
@@ -71,6 +78,9 @@ class BasePipeline(DiffusionPipeline):
         null_context: what the UNet attends to in a model without text.
         landmarker: the network behind the annotator of landmarks, where ``controls`` has it.
         controls: the names of the N nets, in order; a name is also its annotator's.
+        annotators: who makes the maps and the caption of a call that brings none: "aligned_face",
+            for crops aligned by the points of a face, or "scene", for pictures of anything
+            (``scene_annotators``, which may be replaced).
         size_px: the side of the pictures the weights were trained on.
         default_weights: name to weight; a missing one is 1 (no paper gives them).
         default_strength, default_steps, default_anonymization_scale, default_control_guidance,
@@ -94,6 +104,7 @@ class BasePipeline(DiffusionPipeline):
     ]
     _exclude_from_cpu_offload = ["controlnet", "identity_controlnet"]  # noqa: RUF012 (called by part)
     _callback_tensor_inputs = ["latents"]  # noqa: RUF012
+    _scene_annotators: SceneAnnotators | None = None
 
     def __init__(
         self,
@@ -107,6 +118,7 @@ class BasePipeline(DiffusionPipeline):
         null_context: NullContext | None = None,
         landmarker: LandmarkNet | None = None,
         controls: list[str] | tuple[str, ...] = (),
+        annotators: str = "aligned_face",
         size_px: int = 512,
         default_weights: dict[str, float] | None = None,
         default_strength: float = 0.75,
@@ -118,6 +130,7 @@ class BasePipeline(DiffusionPipeline):
     ) -> None:
         super().__init__()
         _require_whole(controlnet, controls, text_encoder, tokenizer, null_context)
+        require_choice("annotators", annotators, Annotators)
         self.register_modules(
             vae=vae,
             unet=unet,
@@ -131,6 +144,7 @@ class BasePipeline(DiffusionPipeline):
         )
         self.register_to_config(
             controls=list(controls),
+            annotators=annotators,
             size_px=size_px,
             default_weights={name: 1.0 for name in controls} | (default_weights or {}),
             default_strength=default_strength,
@@ -148,10 +162,11 @@ class BasePipeline(DiffusionPipeline):
         """A pipeline by the name of its size, or from a folder or repository of diffusers' layout.
 
         ``"tiny"`` is random weights made in memory, for tests; ``"mini"`` is the model inside this
-        package. Everything else, and every keyword, is ``DiffusionPipeline.from_pretrained``'s
-        own, except that weights are read from safetensors only, that no code of theirs is run, and
-        that they are checked (`camouflage.weights`). A folder that has the name of a size is
-        reached as ``"./mini"``.
+        package; ``"sd15"`` is put together from the weights of `camouflage models`, and takes the
+        keywords of :func:`camouflage.pipelines.sd15.sd15_pipeline`. Everything else, and every
+        keyword, is ``DiffusionPipeline.from_pretrained``'s own, except that weights are read from
+        safetensors only, that no code of theirs is run, and that they are checked
+        (`camouflage.weights`). A folder that has the name of a size is reached as ``"./mini"``.
 
         Raises:
             SettingError: ``use_safetensors=False``, ``trust_remote_code``, or a keyword that a size
@@ -164,6 +179,8 @@ class BasePipeline(DiffusionPipeline):
             raise SettingError("trust_remote_code: code that comes with weights is never run")
         if pretrained_model_name_or_path == "tiny":
             return cls._tiny(**kwargs)
+        if pretrained_model_name_or_path == "sd15":
+            return cls._sd15(**kwargs)
         hub = {name: kwargs.pop(name) for name in weights.HUB_ARGUMENTS if name in kwargs}
         folder = weights.local_folder(
             pretrained_model_name_or_path, variant=kwargs.get("variant"), **hub
@@ -185,6 +202,17 @@ class BasePipeline(DiffusionPipeline):
         if kwargs:
             raise SettingError(f'"tiny" is made in memory and takes dtype only, got {set(kwargs)}')
         return tiny_pipeline() if dtype is None else tiny_pipeline().to(dtype)
+
+    @classmethod
+    def _sd15(cls, use_safetensors: bool, **kwargs: Any) -> "BasePipeline":
+        from camouflage.pipelines.sd15 import sd15_pipeline
+
+        del use_safetensors
+        try:
+            inspect.signature(sd15_pipeline).bind(**kwargs)
+        except TypeError as error:
+            raise SettingError(f'"sd15": {error}') from error
+        return sd15_pipeline(**kwargs)
 
     @torch.no_grad()
     def __call__(
@@ -225,7 +253,8 @@ class BasePipeline(DiffusionPipeline):
             control_weights: name to weight, in the place of the pipeline's own.
             control_start, control_end: name to fraction in [0, 1] of the steps that are run; a step
                 has a net if it lies wholly between them.
-            prompt: a text, or one a picture; None is the null text.
+            prompt: a text, or one a picture; None is the caption that the annotators of scenes
+                make, and the null text where there is no captioner. "" is the null text.
             negative_prompt: the text of text guidance's other row; None is the null text.
             text_guidance: g in ``eps_positive = g eps(prompt) + (1 - g) eps(negative_prompt)``.
             control_guidance: c >= 0: the positive prediction is followed c times as far from one
@@ -276,6 +305,8 @@ class BasePipeline(DiffusionPipeline):
         self._require_identity(identity, w_identity)
 
         # 2. What is constant over the steps
+        if prompt is None and numbers.anonymization_scale > 0:
+            prompt = self.captions(pictures)
         rows = self._positive_rows(numbers, prompt, negative_prompt, len(pictures))
         maps = self._maps(pictures, control_images, list(uses) if rows else [])
         z_0 = to_latents.encode(self.vae, to_latents.pixels_from_pictures(pictures).to(device))
@@ -310,6 +341,44 @@ class BasePipeline(DiffusionPipeline):
         self.maybe_free_model_hooks()
         return ImagePipelineOutput(images=images) if return_dict else (images,)
 
+    @property
+    def multiple_px(self) -> int:
+        """What the sides of a picture must be divisible by, for autoencoder and UNet."""
+        halvings = len(self.unet.config.block_out_channels) - 1
+        return to_latents.downscale_factor(self.vae) * 2**halvings
+
+    @property
+    def scene_annotators(self) -> SceneAnnotators:
+        """Of pictures of anything, on the pipeline's device; made when they are first asked for."""
+        if self._scene_annotators is None:
+            self._scene_annotators = SceneAnnotators()
+        return self._scene_annotators.to(self._execution_device, self.unet.dtype)
+
+    @scene_annotators.setter
+    def scene_annotators(self, annotators: SceneAnnotators) -> None:
+        self._scene_annotators = annotators
+
+    def annotate(
+        self, pictures: Sequence[np.ndarray], names: Sequence[str]
+    ) -> Mapping[str, list[np.ndarray]]:
+        """The maps ``names`` of pictures ``uint8 (H, W, 3)``, each of its picture's size.
+
+        Raises:
+            SettingError: a name without an annotator.
+            WeightsError: the annotator's weights are not here.
+        """
+        if self.config["annotators"] == "scene":
+            return self.scene_annotators(pictures, names)
+        from camouflage.annotators import annotate
+
+        return annotate(pictures, names, self.landmarker)
+
+    def captions(self, pictures: Sequence[np.ndarray]) -> list[str] | None:
+        """A caption a picture, without names; None where nobody makes any."""
+        if self.config["annotators"] != "scene" or not self.scene_annotators.has_captioner:
+            return None
+        return self.scene_annotators.caption(pictures)
+
     def null_text(self, pictures: int) -> Tensor:
         """The context of no text, (pictures, tokens, dim): of ``null_context`` or of ``""``."""
         if self.null_context is not None:
@@ -321,7 +390,7 @@ class BasePipeline(DiffusionPipeline):
         if self.text_encoder is None:
             raise SettingError("prompt: this pipeline has no text encoder; leave the texts out")
         tokens = self.tokenizer(
-            texts,
+            self.maybe_convert_prompt(texts, self.tokenizer),
             padding="max_length",
             max_length=self.tokenizer.model_max_length,
             truncation=True,
@@ -331,8 +400,7 @@ class BasePipeline(DiffusionPipeline):
 
     def _checked_pictures(self, image: Pictures) -> list[np.ndarray]:
         pictures = as_pictures("image", image)
-        halvings = len(self.unet.config.block_out_channels) - 1
-        require_divisible(pictures, to_latents.downscale_factor(self.vae) * 2**halvings)
+        require_divisible(pictures, self.multiple_px)
         return pictures
 
     def _numbers(self, *, text_guidance: float, **given: float | None) -> Strengths:
@@ -379,16 +447,9 @@ class BasePipeline(DiffusionPipeline):
     ) -> dict[str, list[np.ndarray]]:
         """The maps of ``names``: the caller's, or the annotators'."""
         if control_images is None:
-            control_images = self._annotated(pictures, names) if names else {}
+            control_images = self.annotate(pictures, names) if names else {}
         require_known("control_images", control_images, self.config["controls"])
         return as_maps(control_images, names, pictures)
-
-    def _annotated(
-        self, pictures: list[np.ndarray], names: list[str]
-    ) -> Mapping[str, list[np.ndarray]]:
-        from camouflage.annotators import annotate
-
-        return annotate(pictures, names, self.landmarker)
 
     def _positive_branches(
         self,

@@ -56,7 +56,7 @@ def test_what_is_finished_is_not_done_again(anonymizer, album: Path, tmp_path: P
         ("key", ("another seed",)),
         ("gone", ("the output was changed or is gone",)),
         ("output", ("the output was changed or is gone",)),
-        ("sheet", ("a file beside it (sheet, boxes or mask) is asked for now",)),
+        ("sheet", ("a file beside it (sheet, boxes, mask or maps) is asked for now",)),
         ("version", ("another version of camouflage",)),
         ("recipe and key", ("the recipe changed", "another seed")),
     ],
@@ -96,7 +96,7 @@ def test_a_file_beside_it_that_is_gone(anonymizer, album: Path, tmp_path: Path) 
     run(anonymizer, album, tmp_path / "out", sheet=True)
     (tmp_path / "out" / "a.sheet.jpg").unlink()
     after = run(anonymizer, album, tmp_path / "out", sheet=True)
-    reason = "a file beside it (sheet, boxes or mask) was changed or is gone"
+    reason = "a file beside it (sheet, boxes, mask or maps) was changed or is gone"
     assert after["a.png"].redone == (reason,)
     assert after["copied.png"].resumed
 

@@ -1,12 +1,12 @@
 """save_pretrained and from_pretrained, and the names of the sizes."""
 
+import importlib.resources
 import json
 
 import pytest
 import torch
 from diffusers import MultiControlNetModel
 
-import camouflage.weights
 from camouflage.errors import SettingError, WeightsError
 from camouflage.mini.autoencoder import SmallAutoencoder
 from camouflage.pipelines import BasePipeline
@@ -112,7 +112,7 @@ def test_mini_is_a_folder_inside_the_package(folder, monkeypatch):
     inside = folder / "package"
     inside.mkdir()
     (inside / "weights").symlink_to(folder)
-    monkeypatch.setattr(camouflage.weights, "files", lambda package: inside)
+    monkeypatch.setattr(importlib.resources, "files", lambda package: inside)
     with pytest.raises(WeightsError, match="SHA256SUMS"):
         BasePipeline.from_pretrained("mini")
     write_sums(folder)

@@ -1,13 +1,28 @@
 """A folder as the configurations expect it, with crops of noise."""
 
+import string
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+import yaml
+from diffusers import ControlNetModel, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers.models.controlnets.multicontrolnet import MultiControlNetModel
+from PIL import Image
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from camouflage.annotators.landmarks import LandmarkNet
 from camouflage.mini.autoencoder import SmallAutoencoder
+from camouflage.pipelines.base import BasePipeline
+from camouflage.pipelines.tiny import tiny_autoencoder, tiny_controlnet, tiny_unet
+from training.encode import latents
+from training.frozen import load_autoencoder
+from training.identity import IdentityModule
 from training.prepare import MARGIN, SIDE, write_shards
+from training.report_identity import noisiest_first
 
+IDENTITY = Path(__file__).parents[2] / "configs" / "training" / "identity-sd15.yaml"
 STORED = SIDE + 2 * MARGIN
 
 
@@ -19,9 +34,86 @@ def crop(seed: int) -> np.ndarray:
     return np.clip(picture / 2 + rng.normal(0, 8, picture.shape), 0, 255).astype(np.uint8)
 
 
+def blobs(seed: int, height: int = 40, width: int = 56) -> np.ndarray:
+    """Smooth, and as different from each other as photographs are."""
+    small = np.random.default_rng(seed).integers(0, 256, (6, 7, 3), dtype=np.uint8)
+    image = Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
+    return np.asarray(image)
+
+
+@pytest.fixture(scope="session", name="picture")
+def _picture():
+    return blobs
+
+
+def save_base(folder, seed: int = 3, prediction_type: str = "epsilon") -> None:
+    """A pipeline of the layout of Stable Diffusion 1.5, with small random weights."""
+    torch.manual_seed(seed)
+    config = CLIPTextConfig(
+        vocab_size=54,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=8,
+        bos_token_id=52,
+        eos_token_id=53,
+    )
+    letters = string.ascii_lowercase
+    tokens = [*letters, *(f"{x}</w>" for x in letters), "<|startoftext|>", "<|endoftext|>"]
+    vocabulary = {token: number for number, token in enumerate(tokens)}
+    schedule = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+    vae = tiny_autoencoder()
+    vae.register_to_config(scaling_factor=3.6)  # so that latents have a spread of about 1
+    StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=CLIPTextModel(config),
+        tokenizer=CLIPTokenizer(vocabulary, [], model_max_length=8),
+        unet=tiny_unet(),
+        scheduler=PNDMScheduler(
+            **schedule, skip_prk_steps=True, steps_offset=1, prediction_type=prediction_type
+        ),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    ).save_pretrained(folder)
+
+
+@pytest.fixture(scope="session", name="new_base")
+def _new_base():
+    return save_base
+
+
+@pytest.fixture(scope="session", name="identity_config")
+def _identity_config():
+    """Writes configs/training/identity-sd15.yaml with small numbers; checkpoints in runs/NAME."""
+
+    def write(folder, name: str, *, steps: int, interval: int, rate: float, **trainer):
+        config = yaml.safe_load(IDENTITY.read_text())
+        config["model"]["init_args"] |= {"learning_rate": rate, "warmup_steps": 1}
+        config["model"]["init_args"]["base"] = "runs/base"
+        config["data"]["init_args"]["vae"] = "runs/base/vae"
+        config["data"]["init_args"] |= {"epoch_samples": 8 * 64, "workers": 0, "shuffle": 8}
+        config["trainer"] |= {"max_steps": steps, "logger": False, "accelerator": "cpu"}
+        config["trainer"] |= {"precision": "32-true", "accumulate_grad_batches": 1}
+        config["trainer"] |= {"num_sanity_val_steps": 0, "default_root_dir": f"runs/{name}"}
+        average, checkpoints = config["trainer"]["callbacks"]
+        average["init_args"] |= {"decay": 0.5, "update_every_n_steps": 1}
+        checkpoints["init_args"] |= {"dirpath": f"runs/{name}", "every_n_train_steps": interval}
+        config["trainer"]["callbacks"] += trainer.pop("callbacks", [])
+        config["trainer"] |= trainer
+        path = folder / f"{name}.yaml"
+        path.write_text(yaml.safe_dump(config))
+        return path
+
+    return write
+
+
 @pytest.fixture(scope="session", name="workplace")
 def _workplace(tmp_path_factory):
-    """runs/crops with shards and landmarks, runs/mini with an autoencoder and a landmark net."""
+    """runs/crops with shards and landmarks, runs/mini with an autoencoder and a landmark net,
+    runs/base with a Stable Diffusion of random weights, runs/latents-512 with its latents.
+    """
     folder = tmp_path_factory.mktemp("workplace")
     crops = folder / "runs" / "crops"
     crops.mkdir(parents=True)
@@ -34,4 +126,54 @@ def _workplace(tmp_path_factory):
     torch.manual_seed(0)
     SmallAutoencoder().half().save_pretrained(folder / "runs" / "mini" / "vae")
     LandmarkNet().half().save_pretrained(folder / "runs" / "mini" / "landmarker")
+    save_base(folder / "runs" / "base")
+    pictures = folder / "pictures"
+    pictures.mkdir()
+    for number in range(10):
+        Image.fromarray(blobs(number, 80, 96)).save(pictures / f"{number}.png")
+    latents(
+        [pictures],
+        vae=str(folder / "runs" / "base" / "vae"),
+        output=folder / "runs" / "latents-512",
+        side=64,
+        heldout=0.2,
+        workers=0,
+        shard=3,
+    )
     return folder
+
+
+@pytest.fixture(name="base")
+def _base(workplace):
+    return workplace / "runs" / "base"
+
+
+@pytest.fixture(name="module_of")
+def _module_of(base):
+    def make(**settings) -> IdentityModule:
+        torch.manual_seed(0)
+        return IdentityModule(str(base), **({"gradient_checkpointing": False} | settings))
+
+    return make
+
+
+@pytest.fixture(name="pipeline_of")
+def _pipeline_of(base):
+    def make(identity: ControlNetModel) -> BasePipeline:
+        """The pipeline of ``base`` with one identity ControlNet, as a user makes it."""
+        unet = UNet2DConditionModel.from_pretrained(base, subfolder="unet")
+        pipe = BasePipeline(
+            vae=load_autoencoder(str(base / "vae")),
+            unet=unet,
+            controlnet=MultiControlNetModel([tiny_controlnet(unet)]),
+            controls=["landmarks"],
+            scheduler=noisiest_first(base),
+            identity_controlnet=identity,
+            text_encoder=CLIPTextModel.from_pretrained(base, subfolder="text_encoder").eval(),
+            tokenizer=CLIPTokenizer.from_pretrained(base, subfolder="tokenizer"),
+            default_strength=1.0,
+        )
+        pipe.set_progress_bar_config(disable=True)
+        return pipe
+
+    return make

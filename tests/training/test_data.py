@@ -6,7 +6,8 @@ import torch
 
 from camouflage.annotators.landmarks import MESH_INDICES, MIRROR
 from training.data import CropData, degraded, mirrored, no_jitter, random_jitter, to_tensor, warp
-from training.prepare import MARGIN, SIDE, held_out, read_shards
+from training.prepare import MARGIN, SIDE, read_shards
+from training.split import held_out
 
 STORED = SIDE + 2 * MARGIN
 

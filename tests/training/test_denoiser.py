@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from camouflage.mini.autoencoder import SmallAutoencoder
-from training.denoiser import DenoiserModule, Mixture, add_rows, velocity_loss
+from training.denoiser import DenoiserModule, Mixture, add_rows
+from training.losses import velocity_loss
 
 CHANNELS, SIDE = 4, 16
 UNET = {
@@ -100,6 +101,7 @@ def test_exactly_the_parts_named_learn(module_of, trainable):
 def test_the_optimizer_has_what_learns_and_nothing_else(module_of):
     class Trainer:
         estimated_stepping_batches = 100
+        precision = "32-true"
 
     module = module_of(trainable=["identity"])
     module._trainer = Trainer()

@@ -13,7 +13,6 @@ import pytest
 import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
 
-import camouflage.weights
 from camouflage.audit import Recogniser
 from camouflage.errors import SettingError, WeightsError
 from camouflage.pipelines import BasePipeline
@@ -26,6 +25,7 @@ from camouflage.weights import (
     check_folder,
     local_folder,
     mini_folder,
+    sums,
     weights_of,
     write_sums,
 )
@@ -152,10 +152,8 @@ def test_weights_that_are_hashed_are_checked_and_read_once(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[Path] = []
-    hashed = camouflage.weights.file_sha256
-    monkeypatch.setattr(
-        camouflage.weights, "file_sha256", lambda path: read.append(path) or hashed(path)
-    )
+    hashed = sums.file_sha256
+    monkeypatch.setattr(sums, "file_sha256", lambda path: read.append(path) or hashed(path))
     weights_of(str(folder))
     assert len(read) == len(set(read)) == len((folder / SUMS).read_text().splitlines())
     weight_file(folder).write_bytes(b"other")
@@ -220,7 +218,7 @@ def test_what_is_not_in_the_cache_is_downloaded_once_and_without_pickles(
 
 @pytest.mark.parametrize("name", ["no-such-folder", "no/such", "not a name!", "/no/where"])
 def test_a_name_that_is_nothing(name: str, tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="expected tiny, mini, a folder"):
+    with pytest.raises(WeightsError, match="expected tiny, mini, sd15, a folder"):
         BasePipeline.from_pretrained(name, cache_dir=tmp_path)
 
 

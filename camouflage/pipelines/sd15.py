@@ -1,0 +1,203 @@
+"""``sd15``: CAMOUFLaGE-Base at the paper's scale, put together from published weights.
+
+Stable Diffusion 1.5 (Realistic Vision 5.1 unless another is named), an autoencoder that is better
+at faces, five ControlNets 1.1. The paper names none of them; all of it is our choice. Its identity
+ControlNet was not published: without one of one's own, ``identity="analytic"`` is the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.controlnets.controlnet import ControlNetModel
+from diffusers.models.controlnets.multicontrolnet import MultiControlNetModel
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+from safetensors import SafetensorError
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from camouflage import weights
+from camouflage.errors import SettingError, WeightsError
+from camouflage.pipelines.base import BasePipeline
+from camouflage.pipelines.single_file import load_single_file, unet_config
+from camouflage.weights import CONTROLS, TABLE
+
+DEFAULT_WEIGHTS = {"depth": 0.5, "normals": 0.5, "segmentation": 0.5, "pose": 1.0, "lineart": 0.5}
+"""Ours, not the paper's, which prints none: five nets of weight 1 leave nothing to redraw."""
+
+Source = Path | str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Base:
+    """What a checkpoint of Stable Diffusion gives, its autoencoder left out."""
+
+    unet: UNet2DConditionModel
+    text_encoder: CLIPTextModel
+    tokenizer: CLIPTokenizer
+    scheduler: dict[str, Any]
+
+
+def sd15_pipeline(
+    *,
+    base: Source | None = None,
+    vae: Source | None = None,
+    controlnets: Mapping[str, Source] | None = None,
+    identity_controlnet: Source | None = None,
+    dtype: torch.dtype | None = None,
+) -> BasePipeline:
+    """The pipeline, on the CPU, ready to be moved to a GPU.
+
+    Everything is found and checked before anything is loaded; what is not here is fetched.
+
+    Args:
+        base: a name of the table, a repository ``owner/name``, a folder of diffusers' layout, or
+            one ``.safetensors`` file in the layout of the original code; any of Stable Diffusion
+            1.5's architecture.
+        vae: in the place of ``sd-vae-ft-mse``: a repository or a folder.
+        controlnets: the name of a control to a repository or folder, for those that shall not be
+            the published ones.
+        identity_controlnet: a folder that our training exported; None: the pipeline has none.
+        dtype: of all weights; float32 if not given.
+
+    Raises:
+        SettingError: a control that there is not, or a base that is something else.
+        WeightsError: one line for each part that is missing, damaged or of another architecture.
+    """
+    given = _given(controlnets or {})
+    base_name = _named(base) or "realistic-vision-5.1"
+    names = [base_name, "sd-vae-ft-mse", *(f"controlnet-{name}" for name in CONTROLS)]
+    own_base = None if base == base_name else base
+    found = weights.require(names, at={base_name: own_base, "sd-vae-ft-mse": vae, **given})
+    nets = {name: found[f"controlnet-{name}"] for name in CONTROLS}
+    identity = _checked_identity(identity_controlnet)
+    _check_fits(found[base_name], nets if identity is None else {**nets, "identity": identity})
+
+    dtype = dtype or torch.float32
+    parts = _load_base(found[base_name], dtype)
+    controlnet = MultiControlNetModel([_load(ControlNetModel, nets[n], dtype) for n in CONTROLS])
+    return BasePipeline(
+        vae=_load(AutoencoderKL, found["sd-vae-ft-mse"], dtype),
+        unet=parts.unet,
+        controlnet=controlnet.eval(),
+        scheduler=_scheduler(parts.scheduler),
+        identity_controlnet=_load(ControlNetModel, identity, dtype) if identity else None,
+        text_encoder=parts.text_encoder,
+        tokenizer=parts.tokenizer,
+        controls=CONTROLS,
+        annotators="scene",
+        size_px=512,
+        default_weights=DEFAULT_WEIGHTS,
+        default_strength=0.75,
+        default_steps=20,
+        default_anonymization_scale=1.25,
+    )
+
+
+def _named(base: Source | None) -> str:
+    """The entry of the table that ``base`` names, empty if it is none."""
+    if not isinstance(base, str) or base not in TABLE:
+        return ""
+    if TABLE[base].role != "base":
+        raise SettingError(f"base: {base} is the {TABLE[base].role} of others")
+    return base
+
+
+def _given(controlnets: Mapping[str, Source]) -> dict[str, Source]:
+    if unknown := sorted(set(controlnets) - set(CONTROLS)):
+        raise SettingError(f"controlnets: expected {', '.join(CONTROLS)}, got {unknown}")
+    return {f"controlnet-{name}": source for name, source in controlnets.items()}
+
+
+def _checked_identity(source: Source | None) -> Path | None:
+    if source is None:
+        return None
+    folder = Path(source)
+    if not folder.is_dir():
+        raise WeightsError(f"identity_controlnet: {folder.name} is no folder")
+    weights.check_folder_is("identity", folder, "identity_controlnet")
+    weights.check_sums(folder)
+    return folder
+
+
+def _check_fits(base: Path, nets: Mapping[str, Path]) -> None:
+    """Whether the nets are of the UNet's width, before any of them is loaded."""
+    unet = (
+        unet_config(weights.shapes_of(base))
+        if base.is_file()
+        else weights.config_of(base, "unet/config.json", "base")
+    )
+    for name, folder in nets.items():
+        label = "identity_controlnet" if name == "identity" else f"controlnet-{name}"
+        weights.check_fits(weights.config_of(folder, "config.json", label), unet, label)
+
+
+def _load_base(path: Path, dtype: torch.dtype) -> Base:
+    if path.is_file():
+        tokenizer, scheduler = _beside(path)
+        unet, text_encoder = load_single_file(path, dtype)
+    else:
+        tokenizer, scheduler = path / "tokenizer", _scheduler_config(path)
+        unet = _load(UNet2DConditionModel, path / "unet", dtype)
+        text_encoder = _load(CLIPTextModel, path / "text_encoder", dtype)
+    return Base(
+        unet=unet,
+        text_encoder=text_encoder.eval(),
+        tokenizer=_tokenizer(tokenizer),
+        scheduler=scheduler,
+    )
+
+
+def _beside(file: Path) -> tuple[Path, dict[str, Any]]:
+    """What one file does not hold: from its own folder, else from the default checkpoint's."""
+    here = file.parent / "tokenizer"
+    folder = file.parent if here.is_dir() else weights.find("realistic-vision-5.1")
+    own = file.parent / "scheduler" / "scheduler_config.json"
+    config = _scheduler_config(file.parent if own.is_file() else None)
+    return folder / "tokenizer", config
+
+
+def _scheduler_config(folder: Path | None) -> dict[str, Any]:
+    """The noise of a checkpoint; None: of Stable Diffusion 1.5 itself (Rombach et al. 2022)."""
+    if folder is not None:
+        return weights.config_of(folder, "scheduler/scheduler_config.json", "base")
+    return {
+        "num_train_timesteps": 1000,
+        "beta_start": 0.00085,
+        "beta_end": 0.012,
+        "beta_schedule": "scaled_linear",
+        "prediction_type": "epsilon",
+        "steps_offset": 1,
+    }
+
+
+def _scheduler(config: dict[str, Any]) -> Any:
+    return DPMSolverMultistepScheduler.from_config(
+        config, algorithm_type="sde-dpmsolver++", use_karras_sigmas=True
+    )
+
+
+def _tokenizer(folder: Path) -> CLIPTokenizer:
+    try:
+        return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, TypeError) as error:
+        raise WeightsError(
+            "base: expected a tokenizer folder with vocab.json and merges.txt, or tokenizer.json"
+        ) from error
+
+
+def _load(cls: Any, folder: Path, dtype: torch.dtype) -> Any:
+    try:
+        return cls.from_pretrained(
+            folder, dtype=dtype, use_safetensors=True, local_files_only=True
+        ).eval()
+    except (OSError, SafetensorError, RuntimeError, ValueError) as error:
+        raise WeightsError(
+            f"{folder.name}: weights and configuration of {cls.__name__} do not go together, or "
+            f"a file is damaged ({type(error).__name__})"
+        ) from error

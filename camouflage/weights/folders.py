@@ -1,0 +1,131 @@
+"""A whole pipeline's or model's folder: of this package, as it is given, or of the hub."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from camouflage.errors import WeightsError
+from camouflage.weights import hub as the_hub
+from camouflage.weights.resolve import digests_of_group
+from camouflage.weights.sums import SUMS, check_sums, digests_of
+
+LIBRARIES = ("diffusers", "transformers")
+"""Whose classes a pipeline's ``model_index.json`` may name, beside those of this package."""
+
+
+def mini_folder() -> Path:
+    """The model inside this package.
+
+    Raises:
+        WeightsError: it is not in this installation.
+    """
+    import importlib.resources
+
+    folder = Path(str(importlib.resources.files("camouflage.mini"))) / "weights"
+    if not (folder / "model_index.json").is_file():
+        raise WeightsError(
+            "the weights of mini are not in this installation; install camouflage-anonymizer "
+            "again, or train them as training/README.md says"
+        )
+    return folder
+
+
+def local_folder(name_or_path: str | Path, *, variant: str | None = None, **hub: Any) -> Path:
+    """The folder of ``mini``, a folder as it is given, or a repository of the hub as a folder.
+
+    A repository is looked for in the local cache first and downloaded only if it is not there:
+    safetensors, JSON and vocabularies alone. ``hub`` may hold ``revision`` (a commit pins it),
+    ``cache_dir``, ``token``, ``local_files_only`` and ``force_download``, as in huggingface_hub.
+    What comes back is checked: see :func:`check_folder`.
+
+    Raises:
+        WeightsError: there is no such folder or repository, or it does not pass its check.
+    """
+    folder = _folder(name_or_path, variant=variant, **hub)
+    check_folder(folder, needs_sums=name_or_path == "mini")
+    return folder
+
+
+def weights_of(model: str) -> str:
+    """What a manifest says of the weights; the name itself for ``tiny``.
+
+    One hash over the names and hashes of a folder's weights and configurations, which are checked
+    as well, and read once for both. That of ``sd15`` is over the entries of its group.
+
+    Raises:
+        WeightsError: as `local_folder`.
+    """
+    if model == "tiny":
+        return model
+    if model == "sd15":
+        return _hash_of(digests_of_group(model))
+    folder = _folder(model, variant=None)
+    digests = digests_of(folder)
+    check_folder(folder, needs_sums=model == "mini", digests=digests)
+    return _hash_of(digests)
+
+
+def _hash_of(digests: Mapping[str, str]) -> str:
+    return hashlib.sha256(json.dumps(list(digests.items())).encode()).hexdigest()
+
+
+def transformers_folder(name_or_path: str, **hub: Any) -> Path:
+    """The folder of one model of transformers: as it is given, or of the hub, safetensors alone.
+
+    ``hub`` as in `local_folder`. Raises `WeightsError` if there is no such folder or repository.
+    """
+    folder = Path(name_or_path)
+    if not folder.is_dir():
+        folder = the_hub.snapshot(name_or_path, variant=None, patterns=["*.safetensors"], **hub)
+    if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
+        raise WeightsError(f"{folder.name}: expected a config.json and a .safetensors file in it")
+    return folder
+
+
+def _folder(name_or_path: str | Path, *, variant: str | None, **hub: Any) -> Path:
+    if name_or_path == "mini":
+        return mini_folder()
+    folder = Path(name_or_path)
+    return (
+        folder if folder.is_dir() else the_hub.snapshot(str(name_or_path), variant=variant, **hub)
+    )
+
+
+def check_folder(
+    folder: Path, *, needs_sums: bool = False, digests: Mapping[str, str] | None = None
+) -> None:
+    """Refuse a pipeline's folder that would run foreign code or whose files are not its own.
+
+    ``digests``: sha256 by relative name of its weights and configurations, for one who has read
+    them already.
+
+    Raises:
+        WeightsError: ``model_index.json`` is missing or names classes of other libraries than
+            :data:`LIBRARIES`; a file's hash is not that of :data:`SUMS`; a weight file is not in
+            it, or is missing; or there is no such list and ``needs_sums`` asks for one.
+    """
+    _check_classes(folder)
+    if not check_sums(folder, digests=digests) and needs_sums:
+        raise WeightsError(f"{folder.name}: expected {SUMS} beside the weights; install again")
+
+
+def _check_classes(folder: Path) -> None:
+    try:
+        index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WeightsError(
+            f"{folder.name}: expected a folder in save_pretrained layout, with a model_index.json"
+        ) from error
+    lists = {k: v for k, v in index.items() if isinstance(v, list) and len(v) == 2}
+    for part, (library, name) in lists.items():
+        if part == "controls" or library is None or library in LIBRARIES:
+            continue  # two names of controls are no class
+        if not str(library).startswith("camouflage."):
+            raise WeightsError(
+                f"{folder.name}: {part} is a {library}.{name}; expected classes of diffusers, "
+                "transformers or camouflage only"
+            )

@@ -1,0 +1,125 @@
+"""Shards of latents to batches."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+import webdataset as wds
+from torch import Tensor
+from torch.utils.data import DataLoader, get_worker_info
+
+from training.frozen import weights_folder
+from training.shards import Prepared, read_blob, shard_paths
+
+
+class LatentData(L.LightningDataModule):
+    """Batches of ``z_0`` (B, C, h, w) float32, from `training.prepare latents`.
+
+    Of a sample that has a mirror image, one of the two is taken at random. ``vae`` is the
+    autoencoder, a name in the table of weights or a folder: shards of another one are refused.
+    ``batch_size`` and ``epoch_samples`` are of one process; the shards are resampled for ever.
+    ``shuffle`` is how many samples a worker holds to choose from. The order follows from ``seed``,
+    the process, the worker and the step at which the run begins: one that goes on does not see
+    again what it saw at its start.
+
+    Raises:
+        ValueError: the shards are of another autoencoder, or not complete.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        vae: str,
+        batch_size: int = 8,
+        epoch_samples: int = 32000,
+        workers: int = 4,
+        shuffle: int = 2000,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.folder, self.batch_size, self.epoch_samples = Path(folder), batch_size, epoch_samples
+        self.workers, self.shuffle, self.seed = workers, shuffle, seed
+        self.prepared = Prepared.read(self.folder)
+        self.prepared.require(weights_folder(vae))
+
+    def train_dataloader(self) -> DataLoader:
+        rank, world, step = 0, 1, 0
+        if self.trainer is not None:
+            rank, world = self.trainer.global_rank, self.trainer.world_size
+            step = self.trainer.global_step
+        begin = f"{self.seed} {step}"
+        stream = wds.DataPipeline(
+            wds.ResampledShards(
+                shard_paths(self.folder, "train"),
+                seed=random.Random(begin).randrange(2**31),
+                worker_seed=one_stream,
+                deterministic=True,
+            ),
+            SplitByNode(rank, world),
+            wds.split_by_worker,
+            wds.tarfile_to_samples(),
+            Order(f"{begin} {rank}", self.shuffle),
+        )
+        return DataLoader(
+            stream.with_epoch(self.epoch_samples // max(self.workers, 1)),  # type: ignore[arg-type]
+            batch_size=self.batch_size,
+            num_workers=self.workers,
+            drop_last=True,
+            persistent_workers=self.workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def val_dataloader(self) -> DataLoader | list:
+        """All held-out samples in order, never mirrored, the same in every process."""
+        if not (shards := shard_paths(self.folder, "heldout")):
+            return []
+        stream = wds.DataPipeline(
+            wds.SimpleShardList(shards),
+            wds.tarfile_to_samples(),
+            wds.map(lambda sample: {"z_0": read_blob(sample)["z_0"].float()}),
+        )
+        return DataLoader(stream, batch_size=self.batch_size)  # type: ignore[arg-type]
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the data were, for the checkpoint and the card of what is exported from it."""
+        return {"prepared": asdict(self.prepared)}
+
+
+def one_stream() -> int:
+    """Every process and worker draws the same shards in the same order, and takes its share."""
+    return 0
+
+
+class SplitByNode:
+    """Of a stream of shards, those of one process: every ``world``-th.
+
+    webdataset's own asks torch.distributed, which a worker process knows only if it was forked.
+    """
+
+    def __init__(self, rank: int, world: int) -> None:
+        self.rank, self.world = rank, world
+
+    def __call__(self, shards: Iterator[dict]) -> Iterator[dict]:
+        return islice(shards, self.rank, None, self.world)
+
+
+class Order:
+    """Samples in an order of their own for each seed, worker and epoch, or their mirror images."""
+
+    def __init__(self, seed: str, size: int) -> None:
+        self.seed, self.size, self.epoch = seed, size, -1
+
+    def __call__(self, samples: Iterator[dict]) -> Iterator[dict[str, Tensor]]:
+        self.epoch += 1
+        worker = get_worker_info()
+        rng = random.Random(f"{self.seed} {worker.id if worker else 0} {self.epoch}")
+        for sample in wds.shuffle(self.size, rng=rng)(samples):
+            found = read_blob(sample)
+            yield {"z_0": found[rng.choice(sorted(found))].float()}  # a blob has no order

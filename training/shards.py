@@ -1,0 +1,129 @@
+"""Shards of latents: tar files of one safetensors blob a sample, and what they were made with."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import webdataset as wds
+from torch import Tensor
+
+from training.frozen import weights_sha256
+
+PREPARED = "prepared.json"
+BLOB = "safetensors"
+
+Latents = dict[str, Tensor]
+"""``z_0`` (C, h, w) float16 of one square of a picture, and ``mirrored``, of its mirror image."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """What the shards in a folder hold, as `training.prepare latents` wrote it beside them.
+
+    ``z_0`` is ``(mode - shift_factor) * scaling_factor`` of the autoencoder whose weights have
+    ``vae_sha256``. ``plan_sha256`` stands for the pictures, their order and their split. The
+    counts are there, and ``complete`` is true, once every shard is written.
+    """
+
+    vae_sha256: str
+    scaling_factor: float
+    shift_factor: float
+    side_px: int
+    crops: int
+    mirror: bool
+    shard_pictures: int
+    seed: int
+    plan_sha256: str
+    pictures: dict[str, int]
+    samples: dict[str, int] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict)
+    complete: bool = False
+
+    @classmethod
+    def read(cls, folder: Path) -> Prepared:
+        """Of the shards in ``folder``.
+
+        Raises:
+            FileNotFoundError: there are none.
+        """
+        path = folder / PREPARED
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{folder.name}: expected {PREPARED}; make the shards by training.prepare latents"
+            )
+        return cls(**json.loads(path.read_text(encoding="utf-8")))
+
+    def write(self, folder: Path) -> None:
+        """Beside the shards, in one piece."""
+        partial = folder / f".{PREPARED}.part"
+        partial.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+        os.replace(partial, folder / PREPARED)
+
+    def require(self, vae: Path) -> None:
+        """Refuse unfinished shards, and those of another autoencoder than that in ``vae``.
+
+        Raises:
+            ValueError: the latents are not those of this autoencoder, or not all there.
+        """
+        if not self.complete:
+            raise ValueError("the shards are not complete: run training.prepare latents again")
+        for name, value in vae_facts(vae).items():
+            expected = getattr(self, name)
+            if value != expected:
+                raise ValueError(
+                    f"these latents are of another autoencoder: their {name} is {expected}, that "
+                    f"of {vae.name} is {value}; prepare them anew"
+                )
+
+
+def vae_facts(vae: Path) -> dict[str, Any]:
+    """By what the latents of the autoencoder in ``vae`` are known."""
+    config = json.loads((vae / "config.json").read_text(encoding="utf-8"))
+    return {
+        "vae_sha256": weights_sha256(vae),
+        "scaling_factor": config["scaling_factor"],
+        "shift_factor": config.get("shift_factor") or 0.0,
+    }
+
+
+def shard_paths(folder: Path, split: str) -> list[str]:
+    """Of ``split``, "train" or "heldout", in order."""
+    return sorted(str(path) for path in folder.glob(f"{split}-*.tar"))
+
+
+def write_shard(path: Path, samples: Iterable[tuple[str, Latents]]) -> int:
+    """Write ``path`` in one piece and return how many samples it has.
+
+    A run that is killed leaves a hidden ``.part`` file, which the next one writes over.
+    """
+    partial = path.with_name(f".{path.name}.part")
+    count = 0
+    with partial.open("wb") as file:
+        with wds.TarWriter(file, mtime=0) as sink:
+            for key, latents in samples:
+                sink.write({"__key__": key, BLOB: safetensors.torch.save(latents)})
+                count += 1
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+    return count
+
+
+def read_blob(sample: dict[str, Any]) -> Latents:
+    """The latents of a sample of webdataset, without its key."""
+    return safetensors.torch.load(sample[BLOB])
+
+
+def read_latents(folder: Path, split: str) -> Iterator[tuple[str, Latents]]:
+    """Key and latents of every sample of ``split``, in order."""
+    stream = wds.WebDataset(
+        shard_paths(folder, split), shardshuffle=False, empty_check=False, nodesplitter=None
+    )
+    for sample in stream:
+        yield sample["__key__"], read_blob(sample)
