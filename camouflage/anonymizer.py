@@ -107,7 +107,7 @@ class Anonymizer:
         with clock("detect"):
             faces = self.faces(picture, regions, detect=detect)
             bodies = self.bodies(picture, faces) if self.recipe.scope == "people" else []
-        faces = [*faces, *(b.without_face() for b in bodies if not any(map(b.holds, faces)))]
+        faces = [*faces, *(body.without_face() for body in bodies if not body.has_face)]
         if not faces and self.recipe.scope != "scene":
             return self._nobody(picture, clock, looked_at=detect or regions is not None)
         key = secrets.token_hex(16) if seed is None else str(seed)
@@ -168,7 +168,7 @@ class Anonymizer:
             )
         for attempt, rung in enumerate(self.recipe.ladder):
             with clock("redraw"):
-                if not work.pending or attempt == 0:
+                if attempt == 0 or work.ground_failed:
                     work.lay(self._ground(picture, faces, bodies, key, attempt))
                 redrawn = self.redraw([work.subjects[i] for i in work.due], key, attempt)
             with clock("compose"):
@@ -176,8 +176,8 @@ class Anonymizer:
             with clock("audit"):
                 self._judge(work)
             work.note("redrawn", *self.redrawer.numbers(rung))
-            if work.passed or not (work.pending or work.ground.whole):
-                break  # what is wrong with parts of the original is not mended by another face
+            if work.passed or not (work.pending or work.ground_failed):
+                break  # what is wrong with the original's own pixels no other face will mend
         if work.pending and self.recipe.on_refusal == "obfuscate":
             with clock("compose"):
                 work.cover(self.recipe.obfuscation)
@@ -216,6 +216,7 @@ class Anonymizer:
                 source=work.source,
                 changed=None if work.ground.whole else work.changed,
                 whole=work.ground.whole,
+                bodies=work.ground.bodies,
                 threshold=self.recipe.threshold,
                 random_weights=self.pipeline.config["random_weights"],
             )
@@ -242,14 +243,18 @@ class Anonymizer:
     def shown_maps(
         self, picture: Picture, result: Result, *, key: str
     ) -> list[list[NDArray[np.uint8]]]:
-        """A row for the scene (where it is redrawn) and for each face: what was drawn anew, then
-        its control maps, (h, w, 3) uint8 each. They show the ORIGINAL.
+        """A row for the scene or each body (by the scope) and for each face: its crop, then its
+        control maps, (h, w, 3) uint8 each. They show the ORIGINAL.
         """
         rows = []
+        faces = given_faces(result.regions, picture.pixels, detector=self.detector)
+        subjects = self.subjects(picture, faces)
         if self.recipe.scope == "scene":
             rows.append(self.redrawer.frame_maps(picture.pixels))
-        faces = given_faces(result.regions, picture.pixels, detector=self.detector)
-        for subject in self.subjects(picture, faces):
+        elif self.recipe.scope == "people":
+            bodies = self.bodies(picture, self.faces(picture))
+            subjects = [*ground.body_subjects(self.redrawer, picture, bodies), *subjects]
+        for subject in subjects:
             maps = self.redrawer.maps([subject], key)
             rows.append([subject.pixels, *(several[0] for several in maps.values())])
         return rows

@@ -136,6 +136,11 @@ class Work:
         """Whether the last verdict did."""
         return self.verdict is not None and self.verdict.passed
 
+    @property
+    def ground_failed(self) -> bool:
+        """Whether the last verdict found something wrong with a ground that is drawn."""
+        return self.ground.is_drawn and self.verdict is not None and self.verdict.beyond_faces
+
     def judge(self, verdict: Verdict) -> None:
         """Take a verdict on `pixels`: faces that did not pass are pending."""
         self.verdict = verdict

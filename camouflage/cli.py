@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -138,7 +138,8 @@ def anonymize(
         bool,
         typer.Option(
             "--detect/--no-detect",
-            help="Look for faces. Without it, pictures that --boxes does not name end as nobody.",
+            help="Look for faces. Without it, pictures that --boxes does not name end as nobody "
+            "(scope faces; scenes and bodies are redrawn in any case).",
         ),
     ] = True,
     write_boxes: Annotated[
@@ -171,7 +172,7 @@ def anonymize(
     low_memory: Annotated[
         bool,
         typer.Option(
-            "--low-memory", help="Keep only the part at work on the GPU: slower, smaller."
+            "--low-memory", help="Keep all but the ControlNets on the GPU only while they work."
         ),
     ] = False,
     keep_times: Annotated[
@@ -215,7 +216,13 @@ def anonymize(
         _say(f"{found.passed_over} files that are no pictures were passed over")
     if not found.jobs:
         _say("no pictures were found")
-    placing = {"device": device, "dtype": dtype, "low_memory": low_memory}
+    placing: dict[str, Any] = {"device": device, "dtype": dtype, "low_memory": low_memory}
+    placing = {name: value for name, value in placing.items() if value}
+    if placing:
+        from camouflage.placing import place_of
+
+        with _wrong_usage_is_2():
+            place_of(settings, **placing)
     with (
         _wrong_usage_is_2(),
         command.machine_lines() if json_lines else nullcontext() as tell,
@@ -224,7 +231,7 @@ def anonymize(
             found.jobs, settings, output, seed=seed, sheet=sheet, overwrite=overwrite,
             passed_over=found.passed_over, tell=tell, places=places, boxes=write_boxes,
             masks=write_masks, maps=show_maps, keep_times=keep_times,
-            placing={k: v for k, v in placing.items() if v},
+            placing=placing,
         )  # fmt: skip
         command.print_report(report)
     if report.exit_status:

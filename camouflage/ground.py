@@ -17,22 +17,26 @@ from camouflage.picture import Picture
 from camouflage.redraw import Redrawer
 from camouflage.subjects.cover import ellipse
 from camouflage.subjects.faces import Face
-from camouflage.subjects.persons import Body
-
-COVERED = 0.98
-"""The share of a face's ellipse that must be painted for it to count as redrawn. Our choice."""
+from camouflage.subjects.given import GivenFace
+from camouflage.subjects.persons import Body, FacelessBody
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Ground:
     """``pixels`` uint8 (H, W, 3); ``changed`` bool (H, W), where they are new; ``hidden``: the
-    numbers of the faces that are redrawn in it; ``whole``: all of it is new.
+    numbers of the faces that are redrawn in it; ``whole``: all of it is new; ``bodies``: those are.
     """
 
     pixels: NDArray[np.uint8]
     changed: NDArray[np.bool_]
     hidden: frozenset[int] = frozenset()
     whole: bool = False
+    bodies: tuple[Body, ...] = ()
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether any of it is new, so that another attempt may mend it."""
+        return self.whole or bool(self.bodies)
 
 
 def untouched(picture: Picture) -> Ground:
@@ -66,10 +70,28 @@ def people(
     attempt: int,
 ) -> Ground:
     """Every body anew, each as a crop around it, the largest first."""
-    side = redrawer.pipeline.config["size_px"]
     ordered = sorted(bodies, key=lambda body: -body.size_px)
-    crops = [body.crop(side) for body in ordered]
-    subjects = [
+    subjects = body_subjects(redrawer, picture, ordered)
+    drawn = redrawer.crops(subjects, key, attempt)
+    patches = [subject.patch(new) for subject, new in zip(subjects, drawn, strict=True)]
+    pixels, changed = compose(picture.pixels, patches)
+    opaque = np.zeros(picture.size_hw, bool)
+    for body in ordered:
+        x0, y0, x1, y1 = body.box_xyxy
+        opaque[y0:y1, x0:x1] |= body.mask
+    hidden = set()
+    for i, face in enumerate(faces):
+        scales = [s.crop.scale for b, s in zip(ordered, subjects, strict=True) if b.holds(face)]
+        large = bool(scales) and _is_large(face, min(scales), redrawer)
+        if large and _is_in(face, opaque):
+            hidden.add(i)
+    return Ground(pixels=pixels, changed=changed, hidden=frozenset(hidden), bodies=tuple(ordered))
+
+
+def body_subjects(redrawer: Redrawer, picture: Picture, bodies: Sequence[Body]) -> list[Subject]:
+    """Every body, ready to be redrawn."""
+    crops = [body.crop(redrawer.pipeline.config["size_px"]) for body in bodies]
+    return [
         Subject(
             name=f"{picture.sha256}:body:{body.box_xyxy}",
             crop=crop,
@@ -77,18 +99,8 @@ def people(
             region=body.region(crop),
             points_xy=None,
         )
-        for body, crop in zip(ordered, crops, strict=True)
+        for body, crop in zip(bodies, crops, strict=True)
     ]
-    drawn = redrawer.crops(subjects, key, attempt)
-    patches = [subject.patch(new) for subject, new in zip(subjects, drawn, strict=True)]
-    pixels, changed = compose(picture.pixels, patches)
-    hidden = set()
-    for i, face in enumerate(faces):
-        scales = [c.scale for b, c in zip(ordered, crops, strict=True) if b.holds(face)]
-        large = bool(scales) and _is_large(face, min(scales), redrawer)
-        if large and _share(face, changed) >= COVERED:
-            hidden.add(i)
-    return Ground(pixels=pixels, changed=changed, hidden=frozenset(hidden))
 
 
 def _is_large(face: Face, scale: float, redrawer: Redrawer) -> bool:
@@ -97,6 +109,9 @@ def _is_large(face: Face, scale: float, redrawer: Redrawer) -> bool:
     return min(x1 - x0, y1 - y0) * scale >= redrawer.recipe.small_face_px
 
 
-def _share(face: Face, changed: NDArray[np.bool_]) -> float:
+def _is_in(face: Face, opaque: NDArray[np.bool_]) -> bool:
+    """Whether all that must be redrawn of a face is; a given place is always redrawn by itself."""
+    if isinstance(face, GivenFace):
+        return isinstance(face, FacelessBody)
     x0, y0, x1, y1 = face.box_xyxy
-    return float(changed[y0:y1, x0:x1][ellipse(face.box_xyxy)].mean())
+    return bool(opaque[y0:y1, x0:x1][ellipse(face.box_xyxy)].all())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from camouflage import weights
@@ -29,33 +31,58 @@ def placed(
         recipe: which model, and which annotators.
         device: of torch, as "cuda" or "cuda:1"; None is the GPU if there is one, but the CPU for
             a model of aligned faces, which is small and measured there.
-        dtype: one of :data:`DTYPES`; None is bfloat16 on a GPU and float32 elsewhere.
-        low_memory: keep on the GPU only the part at work, and decode in tiles: slower, and a scene
-            of 768 px fits in 8 GiB.
+        dtype: one of :data:`DTYPES`; None is bfloat16 for scenes on a GPU and float32 elsewhere.
+        low_memory: text encoder, UNet, autoencoder and annotators are on the GPU only while they
+            work (the ControlNets stay), and pictures are en- and decoded in tiles: slower, and by
+            our estimate a scene of 768 px fits in 8 GiB.
 
     Raises:
         SettingError: no such device or dtype here, or low memory without a GPU.
         WeightsError: what is missing, all of it at once.
     """
-    import torch
-
     from camouflage.pipelines.base import BasePipeline
 
-    if dtype is not None and dtype not in DTYPES:
-        raise SettingError(f"dtype: expected one of {', '.join(DTYPES)}, got {dtype!r}")
-    small = recipe.model in ("mini", "tiny")
-    where = _device(device, small=small)
-    numbers = getattr(torch, dtype or ("float32" if where.type == "cpu" or small else "bfloat16"))
-    if low_memory and where.type == "cpu":
-        raise SettingError("low memory moves parts between a GPU and the CPU: there is no GPU here")
+    where, numbers = place_of(recipe, device=device, dtype=dtype, low_memory=low_memory)
     pipeline = BasePipeline.from_pretrained(recipe.model, dtype=numbers)
     pipeline.set_progress_bar_config(disable=True)
     _require_annotators(recipe, pipeline)
     if low_memory:
         pipeline.enable_model_cpu_offload(device=where)
         pipeline.vae.enable_tiling()
+        pipeline.scene_annotators.frugal = True
         return pipeline
     return pipeline.to(where)
+
+
+def place_of(
+    recipe: Recipe,
+    *,
+    device: str | None = None,
+    dtype: str | None = None,
+    low_memory: bool = False,
+) -> tuple[torch.device, torch.dtype]:
+    """Device and dtype as `placed` takes them, without loading anything. Raises `SettingError`."""
+    import torch
+
+    if dtype is not None and dtype not in DTYPES:
+        raise SettingError(f"dtype: expected one of {', '.join(DTYPES)}, got {dtype!r}")
+    small = _is_small(recipe.model)
+    where = _device(device, small=small)
+    numbers = getattr(torch, dtype or ("float32" if where.type == "cpu" or small else "bfloat16"))
+    if low_memory and (small or where.type == "cpu"):
+        raise SettingError("low memory is for models of scenes on a GPU; leave it out")
+    return where, numbers
+
+
+def _is_small(model: str) -> bool:
+    """Whether it is a model of aligned faces, as far as its name or folder says."""
+    if model in ("mini", "tiny"):
+        return True
+    try:
+        index = json.loads((Path(model) / "model_index.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return index.get("annotators", "aligned_face") == "aligned_face"
 
 
 def _device(name: str | None, *, small: bool) -> torch.device:

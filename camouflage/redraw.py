@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -28,6 +28,25 @@ HEAD_MARGIN = 0.2
 """By how much of its sides a face's box grows where no landmarks say what the face is: CenterFace's
 boxes end at the brow. Our choice."""
 
+NO_MEMORY = (
+    "DefaultCPUAllocator",
+    "could not create a memory object",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
+"""How torch and its libraries say that the memory was too small, but for its own exception."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Steering:
+    """What a model of scenes is steered by, the same in every attempt: ``maps`` by control,
+    (H, W, 3) uint8, and a ``prompt``, None where there is no text.
+    """
+
+    maps: dict[str, NDArray[np.uint8]]
+    prompt: str | None
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Redrawer:
@@ -42,6 +61,7 @@ class Redrawer:
 
     recipe: Recipe
     pipeline: BasePipeline
+    _steering: dict[str, Steering] = field(init=False, default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         recipe, config = self.recipe, self.pipeline.config
@@ -50,17 +70,17 @@ class Redrawer:
                 f"control_weights: unknown control {unknown}; this pipeline has "
                 f"{config['controls']}"
             )
-        if not self.aligned:
-            return
-        if self.pipeline.landmarker is None:
-            raise SettingError("scope 'faces' needs a pipeline with a landmark network")
-        if recipe.scope != "faces":
+        if self.aligned:
+            _require_aligned(recipe, self.pipeline)
+        elif recipe.negative_prompt is not None and recipe.text_guidance == 1:
+            raise SettingError("negative_prompt: it acts only with a text_guidance other than 1")
+        scales = [self.numbers(rung)[0] for rung in recipe.ladder]
+        has_net = getattr(self.pipeline, "identity_controlnet", True) is not None
+        if recipe.identity == "learned" and not has_net and any(scale != 1 for scale in scales):
             raise SettingError(
-                f"scope {recipe.scope!r} needs a model of whole scenes, as sd15 is: "
-                f"{recipe.model} knows aligned faces only; use scope 'faces'"
+                f"identity: {recipe.model} has no identity ControlNet, which every "
+                "anonymization_scale but 1 needs; use identity: analytic"
             )
-        if recipe.prompt is not None or recipe.negative_prompt is not None:
-            raise SettingError(f"{recipe.model} has no text encoder: prompt must be null")
 
     @property
     def aligned(self) -> bool:
@@ -123,9 +143,41 @@ class Redrawer:
         return done
 
     def _drawn(self, batch: Sequence[Subject], key: str, attempt: int) -> list[NDArray[np.uint8]]:
-        maps = self.maps(batch, key, attempt) if self.aligned else None
-        names = [subject.name for subject in batch]
-        return self._run([subject.pixels for subject in batch], maps, names, key, attempt)
+        pictures, names = [subject.pixels for subject in batch], [subject.name for subject in batch]
+        if not self.aligned:
+            return self._run_steered(pictures, names, key, attempt)
+        maps = self.maps(batch, key, attempt)
+        return self._run(pictures, maps, self.recipe.prompt, names, key, attempt)
+
+    def _run_steered(
+        self, pictures: list[NDArray[np.uint8]], names: list[str], key: str, attempt: int
+    ) -> list[NDArray[np.uint8]]:
+        steering = self._steered(pictures, names)
+        maps = {name: [one.maps[name] for one in steering] for name in steering[0].maps}
+        prompts = [one.prompt for one in steering if one.prompt is not None]
+        return self._run(pictures, maps, prompts or None, names, key, attempt)
+
+    def _steered(self, pictures: list[NDArray[np.uint8]], names: list[str]) -> list[Steering]:
+        """Annotates what was not annotated yet; what belongs to another picture is forgotten."""
+        picture = names[0].split(":")[0]
+        for old in [name for name in self._steering if not name.startswith(picture)]:
+            del self._steering[old]
+        new = [i for i, name in enumerate(names) if name not in self._steering]
+        if new:
+            some = [pictures[i] for i in new]
+            maps = self.pipeline.annotate(some, self._maps_in_use)
+            prompts = self.recipe.prompt
+            texts = self.pipeline.captions(some) if prompts is None else [prompts] * len(new)
+            for k, i in enumerate(new):
+                self._steering[names[i]] = Steering(
+                    maps={name: several[k] for name, several in maps.items()},
+                    prompt=None if texts is None else texts[k],
+                )
+        return [self._steering[name] for name in names]
+
+    @property
+    def _maps_in_use(self) -> list[str]:
+        return [name for name, weight in self.control_weights.items() if weight > 0]
 
     def frame(
         self, pixels: NDArray[np.uint8], name: str, key: str, attempt: int = 0
@@ -139,22 +191,23 @@ class Redrawer:
         Raises `OutOfMemory`.
         """
         view = _resized(pixels, self.frame_size_hw(pixels.shape[:2]))
-        drawn = _unless_out_of_memory(lambda: self._run([view], None, [name], key, attempt), 1)
+        drawn = _unless_out_of_memory(lambda: self._run_steered([view], [name], key, attempt), 1)
         assert drawn is not None  # noqa: S101  one picture fits or raises
         return _resized(drawn[0], pixels.shape[:2])
 
     def frame_size_hw(self, size_hw: Sequence[int]) -> tuple[int, int]:
-        """At which size `frame` draws a picture of ``size_hw``."""
-        multiple = self.pipeline.multiple_px
-        scale = self.recipe.scene_px / math.sqrt(size_hw[0] * size_hw[1])
-        sides = [max(round(side * scale / multiple), 1) * multiple for side in size_hw[:2]]
-        return sides[0], sides[1]
+        """At which size `frame` draws a picture of ``size_hw``; longer than 4:1 it is squeezed."""
+        multiple, side = self.pipeline.multiple_px, self.recipe.scene_px
+        aspect = min(max(size_hw[0] / size_hw[1], 0.25), 4.0)
+        sides = [side * math.sqrt(aspect), side / math.sqrt(aspect)]
+        height, width = (max(round(one / multiple), 1) * multiple for one in sides)
+        return height, width
 
     def frame_maps(self, pixels: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
         """The picture as `frame` shows it to the model, and its control maps."""
         view = _resized(pixels, self.frame_size_hw(pixels.shape[:2]))
-        names = [name for name, weight in self.control_weights.items() if weight > 0]
-        return [view, *(several[0] for several in self.pipeline.annotate([view], names).values())]
+        maps = self.pipeline.annotate([view], self._maps_in_use)
+        return [view, *(several[0] for several in maps.values())]
 
     def maps(
         self, subjects: Sequence[Subject], key: str, attempt: int = 0
@@ -163,7 +216,7 @@ class Redrawer:
 
         Those of aligned faces change with the attempt, as the shape of the face does.
         """
-        names = [name for name, weight in self.control_weights.items() if weight > 0]
+        names = self._maps_in_use
         if not self.aligned:
             return dict(self.pipeline.annotate([subject.pixels for subject in subjects], names))
         from camouflage.denoise.seeds import generator_for
@@ -190,7 +243,8 @@ class Redrawer:
     def _run(
         self,
         pictures: list[NDArray[np.uint8]],
-        maps: dict[str, list[NDArray[np.uint8]]] | None,
+        maps: dict[str, list[NDArray[np.uint8]]],
+        prompt: str | list[str] | None,
         names: list[str],
         key: str,
         attempt: int,
@@ -204,7 +258,7 @@ class Redrawer:
             control_images=maps,
             control_weights=self.control_weights,
             control_guidance=recipe.control_guidance,
-            prompt=recipe.prompt,
+            prompt=prompt,
             negative_prompt=recipe.negative_prompt,
             text_guidance=recipe.text_guidance,
             anonymization_scale=anonymization_scale,
@@ -216,6 +270,21 @@ class Redrawer:
             output_type="pil",
         )
         return [np.asarray(image) for image in output.images]
+
+
+def _require_aligned(recipe: Recipe, pipeline: Any) -> None:
+    """Raise `SettingError` for what a model of aligned faces cannot do."""
+    if pipeline.landmarker is None:
+        raise SettingError("scope 'faces' needs a pipeline with a landmark network")
+    if recipe.scope != "faces":
+        raise SettingError(
+            f"scope {recipe.scope!r} needs a model of whole scenes, as sd15 is: "
+            f"{recipe.model} knows aligned faces only; use scope 'faces'"
+        )
+    if recipe.prompt is not None or recipe.negative_prompt is not None:
+        raise SettingError(f"{recipe.model} has no text encoder: prompt must be null")
+    if recipe.text_guidance != 1:
+        raise SettingError(f"{recipe.model} has no text encoder: text_guidance must be 1")
 
 
 def with_head(face: Face, size_hw: tuple[int, int]) -> Face:
@@ -249,10 +318,9 @@ def _unless_out_of_memory(
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the memory was too small. torch's CPU says so by a plain RuntimeError."""
+    """Whether the memory was too small, which torch also says by plain RuntimeErrors."""
     import torch
 
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return not isinstance(error, OutOfMemory)
-    text = str(error)
-    return "DefaultCPUAllocator" in text or "could not create a memory object" in text
+    return any(words in str(error) for words in NO_MEMORY)

@@ -57,7 +57,10 @@ class Result:
         return self._pixels
 
     def _advice(self) -> str:
-        if self.verdict and all(face.passed for face in self.verdict.faces):
+        verdict = self.verdict
+        if verdict and verdict.whole and verdict.beyond_faces:
+            return "try another seed, a larger strength or a larger anonymization scale"
+        if verdict and all(face.passed for face in verdict.faces):
             return "give the box of that person as a region (--boxes), so that it is redrawn too"
         return (
             "try another seed, a larger anonymization scale, more rungs on the ladder, or "

@@ -71,12 +71,50 @@ def write_base(folder: Path, unet: Any, text_encoder: Any) -> None:
     from diffusers import PNDMScheduler
 
     unet.save_pretrained(folder / "unet")
-    text_encoder.save_pretrained(folder / "text_encoder")
+    write_text_encoder(folder / "text_encoder", text_encoder)
     write_tokenizer(folder / "tokenizer")
     PNDMScheduler(
         beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", skip_prk_steps=True,
         steps_offset=1,
     ).save_pretrained(folder / "scheduler")  # fmt: skip
+
+
+def write_text_encoder(folder: Path, text_encoder: Any) -> None:
+    """With the names, and the buffer, of transformers before 4.31."""
+    import torch
+    from safetensors.torch import save_file
+
+    text_encoder.save_pretrained(folder)
+    state = {f"text_model.{name}": value for name, value in text_encoder.state_dict().items()}
+    state["text_model.embeddings.position_ids"] = torch.arange(77)[None]
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def write_vae(folder: Path, vae: Any) -> None:
+    """With the settings and the names of diffusers 0.4.2, as sd-vae-ft-mse is published."""
+    from safetensors.torch import save_file
+
+    vae.save_pretrained(folder)
+    config = json.loads((folder / "config.json").read_text())
+    old = {name: config[name] for name in _OLD_SETTINGS} | {"_diffusers_version": "0.4.2"}
+    (folder / "config.json").write_text(json.dumps(old, indent=2) + "\n")
+    state = {_old_name(name): value for name, value in vae.state_dict().items()}
+    weights = folder / "diffusion_pytorch_model.safetensors"
+    save_file(state, weights, metadata={"format": "pt"})
+
+
+_OLD_SETTINGS = (
+    "_class_name", "act_fn", "block_out_channels", "down_block_types", "in_channels",
+    "latent_channels", "layers_per_block", "norm_num_groups", "out_channels", "sample_size",
+    "up_block_types",
+)  # fmt: skip
+_OLD_NAMES = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+
+
+def _old_name(name: str) -> str:
+    for new, old in _OLD_NAMES.items():
+        name = name.replace(f".{new}.", f".{old}.")
+    return name
 
 
 def _vocabulary() -> dict[str, int]:
@@ -87,7 +125,10 @@ def _vocabulary() -> dict[str, int]:
 
 @pytest.fixture(scope="session")
 def sd15_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder NAME for each entry of the group ``sd15``, of weights of some megabytes."""
+    """A folder NAME for each entry of the group ``sd15``, of weights of some megabytes.
+
+    And ``tokenizer-clip``.
+    """
     import torch
     from diffusers import AutoencoderKL
 
@@ -102,9 +143,10 @@ def sd15_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         write_base(root / "realistic-vision-5.1", small_unet(), small_text_encoder())
-        AutoencoderKL(latent_channels=4, norm_num_groups=4, **blocks).save_pretrained(
-            root / "sd-vae-ft-mse"
+        write_vae(
+            root / "sd-vae-ft-mse", AutoencoderKL(latent_channels=4, norm_num_groups=4, **blocks)
         )
+        write_tokenizer(root / "tokenizer-clip")
         for control in CONTROLS:
             small_controlnet().save_pretrained(root / f"controlnet-{control}")
     return root

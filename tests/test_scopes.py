@@ -128,7 +128,8 @@ def test_people_without_a_face_are_redrawn(models: Path, tmp_path: Path, monkeyp
     monkeypatch.setattr(SceneAnnotators, "people", lambda self, pictures: [[person]])
     source, output = photo(tmp_path / "in", pixels), tmp_path / "out"
     recipe = recipe_file(tmp_path)
-    run("anonymize", source, "-o", output, "--recipe", recipe, "--scope", "people", "--write-masks")
+    beside = ("--write-masks", "--show-maps")
+    run("anonymize", source, "-o", output, "--recipe", recipe, "--scope", "people", *beside)
     mask = np.asarray(Image.open(output / "photo.mask.png")) > 0
     result = np.asarray(Image.open(output / "photo.png"))
     assert mask[60:340, 110:210].all()
@@ -173,3 +174,19 @@ def test_a_prompt_is_refused_where_there_is_no_text(tmp_path: Path) -> None:
     source = photo(tmp_path / "in", astronaut())
     said = run("anonymize", source, "-o", tmp_path / "out", "--prompt", "a man", status=2)
     assert "prompt" in said
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--device", "cuda:7"], "cannot be used here"),
+        (["--device", "toaster"], "cannot be used here"),
+        (["--dtype", "int8"], "bfloat16"),
+        (["--low-memory"], "leave it out"),
+    ],
+)
+def test_a_place_that_there_is_not_is_wrong_usage(options, message: str, tmp_path: Path) -> None:
+    source, output = photo(tmp_path / "in", astronaut()), tmp_path / "out"
+    said = run("anonymize", source, "-o", output, *options, status=2)
+    assert message in " ".join(said.split())
+    assert not output.exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from camouflage.mini.autoencoder import SmallAutoencoder
 from camouflage.mini.context import NullContext
-from camouflage.weights import check_sums, file_sha256, find
+from camouflage.weights import check_sums, file_sha256, find, load_model
 
 WEIGHTS = "diffusion_pytorch_model"
 
@@ -46,18 +47,29 @@ def weights_folder(name: str) -> Path:
 
 def load_autoencoder(folder: str) -> AutoencoderKL | SmallAutoencoder:
     """A frozen autoencoder: ours, or any ``AutoencoderKL``."""
+    model = load_model(_autoencoder_class(folder), Path(folder), dtype=torch.float32)
+    return model.requires_grad_(False).to(memory_format=torch.channels_last)
+
+
+def autoencoder_config(folder: Path) -> Mapping[str, Any]:
+    """The settings of the autoencoder in ``folder``, with the class' defaults for those not named.
+
+    The published ones are of an age that had no ``scaling_factor``.
+    """
+    kind = _autoencoder_class(folder)
+    with torch.device("meta"):
+        return kind.from_config(kind.load_config(folder)).config
+
+
+def _autoencoder_class(folder: Path | str) -> type[AutoencoderKL] | type[SmallAutoencoder]:
     config = SmallAutoencoder.load_config(folder)
-    kind = AutoencoderKL if config["_class_name"] == "AutoencoderKL" else SmallAutoencoder
-    model = kind.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
-    return model.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    return AutoencoderKL if config["_class_name"] == "AutoencoderKL" else SmallAutoencoder
 
 
 def load_unet(base: Path) -> UNet2DConditionModel:
     """The frozen UNet of the pipeline in ``base``, float32."""
-    unet = UNet2DConditionModel.from_pretrained(
-        base, subfolder="unet", dtype=torch.float32, use_safetensors=True
-    )
-    return unet.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    unet = load_model(UNet2DConditionModel, base / "unet", dtype=torch.float32)
+    return unet.requires_grad_(False).to(memory_format=torch.channels_last)
 
 
 @torch.no_grad()
@@ -68,18 +80,14 @@ def null_text(base: Path) -> Tensor:
     as `BasePipeline.null_text`.
     """
     if not (base / "text_encoder").is_dir():
-        context = NullContext.from_pretrained(
-            base, subfolder="null_context", dtype=torch.float32, use_safetensors=True
-        )
+        context = load_model(NullContext, base / "null_context", dtype=torch.float32)
         return context(1).clone()
     tokenizer = CLIPTokenizer.from_pretrained(base, subfolder="tokenizer")
-    encoder = CLIPTextModel.from_pretrained(
-        base, subfolder="text_encoder", dtype=torch.float32, use_safetensors=True
-    )
+    encoder = load_model(CLIPTextModel, base / "text_encoder", dtype=torch.float32)
     tokens = tokenizer(
         [""], padding="max_length", max_length=tokenizer.model_max_length, return_tensors="pt"
     )
-    return encoder.eval()(tokens.input_ids)[0]
+    return encoder(tokens.input_ids)[0]
 
 
 def noise_schedule(base: Path) -> DDPMScheduler:

@@ -7,6 +7,7 @@ et al., arXiv 2403.14790. The paper prints no data, steps or rates; all numbers 
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, cast
 
 import lightning as L
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from camouflage.adapters.identity import identity_controlnet
 from camouflage.denoise.guidance import predicted_latent
+from camouflage.weights import load_model
 from training.frozen import (
     Frozen,
     load_unet,
@@ -91,7 +93,7 @@ class IdentityModule(L.LightningModule):
         self.kind = schedule.config["prediction_type"]
         self.identity = identity_controlnet(unet).train()
         if weights is not None:
-            trained = ControlNetModel.from_pretrained(weights, dtype=torch.float32)
+            trained = load_model(ControlNetModel, Path(weights), dtype=torch.float32)
             self.identity.load_state_dict(trained.state_dict())
         if gradient_checkpointing:  # through the UNet too: it is frozen, not constant
             self.identity.enable_gradient_checkpointing()

@@ -71,7 +71,12 @@ def main(
 def noisiest_first(base: Path) -> DPMSolverMultistepScheduler:
     """A sampler for the schedule of ``base`` whose first step is its noisiest."""
     config = DPMSolverMultistepScheduler.load_config(base / "scheduler")
-    return DPMSolverMultistepScheduler.from_config(config, timestep_spacing="trailing")
+    return DPMSolverMultistepScheduler.from_config(
+        config,
+        algorithm_type="dpmsolver++",  # a base may name another sampler's
+        solver_type="midpoint",
+        timestep_spacing="trailing",
+    )
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ import safetensors.torch
 import webdataset as wds
 from torch import Tensor
 
-from training.frozen import weights_sha256
+from training.frozen import autoencoder_config, weights_sha256
 
 PREPARED = "prepared.json"
 BLOB = "safetensors"
@@ -84,7 +84,7 @@ class Prepared:
 
 def vae_facts(vae: Path) -> dict[str, Any]:
     """By what the latents of the autoencoder in ``vae`` are known."""
-    config = json.loads((vae / "config.json").read_text(encoding="utf-8"))
+    config = autoencoder_config(vae)
     return {
         "vae_sha256": weights_sha256(vae),
         "scaling_factor": config["scaling_factor"],

@@ -32,11 +32,13 @@ from typing import Literal
 
 import numpy as np
 
-from camouflage.audit.kept import CHANGED_LEVELS, MIN_CHANGED, Kept, leftovers
+from camouflage.audit.kept import Kept, leftovers
 from camouflage.audit.people import People
 from camouflage.audit.recogniser import Embeddings, Recogniser
+from camouflage.audit.redrawn import bodies_left, missed, not_redrawn
 from camouflage.errors import SettingError
 from camouflage.subjects.faces import Face, FaceDetector, overlap
+from camouflage.subjects.persons import Body
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,18 +60,23 @@ class FaceVerdict:
 class Verdict:
     """The audit of one picture: ``faces`` in the order of the original's faces.
 
-    ``whole_changed``: share of the picture's pixels that changed, 0 to 1, of one that was redrawn
-    as a whole; such a picture may pass without a face. None: it was not.
+    ``whole``: all of the picture was redrawn, and is not the original any more; such a picture may
+    pass without a face.
     """
 
     passed: bool
     threshold: float
     faces: tuple[FaceVerdict, ...]
     reasons: tuple[str, ...]
-    whole_changed: float | None = None
+    whole: bool = False
+
+    @property
+    def beyond_faces(self) -> bool:
+        """Whether something is wrong that no new face of those judged would mend."""
+        return len(self.reasons) > sum(not face.passed for face in self.faces)
 
     def __post_init__(self) -> None:
-        judged = bool(self.faces) or self.whole_changed is not None
+        judged = bool(self.faces) or self.whole
         judged &= all(face.passed for face in self.faces)
         if self.passed and not (judged and not self.reasons):
             raise SettingError("a verdict cannot pass with a failed face, a reason, or no face")
@@ -85,6 +92,7 @@ def audit(
     source: Embeddings | None = None,
     changed: np.ndarray | None = None,
     whole: bool = False,
+    bodies: Sequence[Body] = (),
     threshold: float = 0.6,
     random_weights: bool = False,
 ) -> Verdict:
@@ -94,8 +102,9 @@ def audit(
     ``changed``: bool ``(H, W)``, where new pixels were painted; the rest is taken to be the
     original's, so faces are then looked for only around the original's faces. None: not known, the
     whole result is searched. ``whole``: all of it was redrawn; then it passes without a face to
-    judge, but not if it is still the original. ``random_weights`` of the model: the verdict never
-    passes.
+    judge, but not if it is still the original. ``bodies`` that were redrawn: none of them may be
+    the original's. With either, who is seen on the result only is judged too.
+    ``random_weights`` of the model: the verdict never passes.
     """
     if not 0 < threshold <= 2:
         raise SettingError(f"expected a threshold in (0, 2], got {threshold}")
@@ -103,7 +112,8 @@ def audit(
         judged = tuple(_failed(problem) for _ in faces)
         reasons: list[str] = [problem]
     else:
-        seen = _seen_on_result(detector, result, faces, everywhere=changed is None)
+        everywhere = changed is None or whole or bool(bodies)
+        seen = _seen_on_result(detector, result, faces, everywhere=everywhere)
         source = source or recogniser.embed(original, faces)
         people = People.of(source, faces, recogniser=recogniser)
         to_source = people.distances(result, seen, threshold=threshold)
@@ -114,12 +124,13 @@ def audit(
         reasons = [face.reason for face in judged if not face.passed]
         reasons += leftovers(original, faces, result, seen)
         reasons += people.elsewhere(result, seen, threshold=threshold)
-    share = _changed(original, result) if whole and not problem else None
-    if share is not None and not share >= MIN_CHANGED:
-        reasons.append(
-            f"{share:.0%} of the picture changed, expected {MIN_CHANGED:.0%} or more of a scene"
-        )
-    if not faces and share is None:
+        if whole or bodies:
+            strict = {"recogniser": recogniser, "threshold": threshold}
+            reasons += missed(original, faces, result, seen, **strict)
+            reasons += bodies_left(original, result, bodies)
+        if whole and (same := not_redrawn(original, result)):
+            reasons.append(f"the scene is still the original: {same}")
+    if not faces and not whole:
         reasons.append("there was no face to judge")
     if random_weights:
         reasons.append("the model has random weights: its results never pass")
@@ -128,7 +139,7 @@ def audit(
         threshold=threshold,
         faces=judged,
         reasons=tuple(reasons),
-        whole_changed=share,
+        whole=whole,
     )
 
 
@@ -140,13 +151,6 @@ def _unusable(original: np.ndarray, result: np.ndarray, changed: np.ndarray | No
     if changed is not None and (changed.dtype != bool or changed.shape != original.shape[:2]):
         return f"expected a mask bool {original.shape[:2]}, got {changed.dtype} {changed.shape}"
     return ""
-
-
-def _changed(original: np.ndarray, result: np.ndarray) -> float:
-    """The share of a picture's pixels that differ by more than JPEG does."""
-    step = max(1, max(original.shape[:2]) // 1024)
-    before, after = (p[::step, ::step].astype(np.int16) for p in (original, result))
-    return float((np.abs(after - before).max(axis=2) > CHANGED_LEVELS).mean())
 
 
 def _failed(reason: str) -> FaceVerdict:

@@ -23,14 +23,18 @@ def sheet_pixels(before: np.ndarray, after: np.ndarray) -> np.ndarray:
 
 MAP_ROW_PX = 256
 """Height of a row of `maps_pixels`."""
+MAP_ROWS = 64
+"""Rows that are drawn; more would be no picture that can be looked at."""
 
 
 def maps_pixels(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
     """(H, W, 3) uint8: what was redrawn and its control maps, (h, w, 3) uint8 each, in rows."""
-    lines = []
-    for row in rows:
-        sides = [(round(one.shape[1] * MAP_ROW_PX / one.shape[0]), MAP_ROW_PX) for one in row]
-        lines.append(np.concatenate([cv2.resize(o, s) for o, s in zip(row, sides, strict=True)], 1))
-    width = max(line.shape[1] for line in lines)
+    lines = [np.concatenate([_at_height(one) for one in row], 1) for row in rows[:MAP_ROWS]]
+    width = max((line.shape[1] for line in lines), default=1)
     padded = [np.pad(line, ((0, 4), (0, width - line.shape[1]), (0, 0))) for line in lines]
-    return np.concatenate(padded)
+    return np.concatenate(padded or [np.zeros((MAP_ROW_PX, width, 3), np.uint8)])
+
+
+def _at_height(pixels: np.ndarray) -> np.ndarray:
+    width = round(pixels.shape[1] * MAP_ROW_PX / pixels.shape[0])
+    return cv2.resize(pixels, (min(max(width, 1), 4 * MAP_ROW_PX), MAP_ROW_PX))

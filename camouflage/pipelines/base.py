@@ -23,7 +23,6 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from camouflage import weights
 from camouflage.adapters.controls import Control, embed, embeddings_computed, scalar
 from camouflage.annotators.landmarks import LandmarkNet
-from camouflage.annotators.scene import SceneAnnotators
 from camouflage.denoise import latents as to_latents
 from camouflage.denoise.guidance import (
     AnalyticIdentity,
@@ -45,20 +44,19 @@ from camouflage.pipelines.arguments import (
     Pictures,
     Strengths,
     Texts,
-    as_maps,
-    as_pictures,
     as_texts,
     controls_in_use,
     require_choice,
-    require_divisible,
     require_effect,
-    require_known,
 )
+from camouflage.pipelines.conditions import Conditions
 
 Callback = Callable[[DiffusionPipeline, int, Tensor, dict[str, Tensor]], dict[str, Tensor]]
 
 
-class BasePipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin, TextualInversionLoaderMixin):
+class BasePipeline(
+    Conditions, DiffusionPipeline, StableDiffusionLoraLoaderMixin, TextualInversionLoaderMixin
+):
     """A picture in, a picture of somebody else in the same pose and scene out.
 
     Where it has a text encoder, LoRA and textual inversions are loaded as into every pipeline of
@@ -104,7 +102,6 @@ class BasePipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin, TextualInv
     ]
     _exclude_from_cpu_offload = ["controlnet", "identity_controlnet"]  # noqa: RUF012 (called by part)
     _callback_tensor_inputs = ["latents"]  # noqa: RUF012
-    _scene_annotators: SceneAnnotators | None = None
 
     def __init__(
         self,
@@ -341,68 +338,6 @@ class BasePipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin, TextualInv
         self.maybe_free_model_hooks()
         return ImagePipelineOutput(images=images) if return_dict else (images,)
 
-    @property
-    def multiple_px(self) -> int:
-        """What the sides of a picture must be divisible by, for autoencoder and UNet."""
-        halvings = len(self.unet.config.block_out_channels) - 1
-        return to_latents.downscale_factor(self.vae) * 2**halvings
-
-    @property
-    def scene_annotators(self) -> SceneAnnotators:
-        """Of pictures of anything, on the pipeline's device; made when they are first asked for."""
-        if self._scene_annotators is None:
-            self._scene_annotators = SceneAnnotators()
-        return self._scene_annotators.to(self._execution_device, self.unet.dtype)
-
-    @scene_annotators.setter
-    def scene_annotators(self, annotators: SceneAnnotators) -> None:
-        self._scene_annotators = annotators
-
-    def annotate(
-        self, pictures: Sequence[np.ndarray], names: Sequence[str]
-    ) -> Mapping[str, list[np.ndarray]]:
-        """The maps ``names`` of pictures ``uint8 (H, W, 3)``, each of its picture's size.
-
-        Raises:
-            SettingError: a name without an annotator.
-            WeightsError: the annotator's weights are not here.
-        """
-        if self.config["annotators"] == "scene":
-            return self.scene_annotators(pictures, names)
-        from camouflage.annotators import annotate
-
-        return annotate(pictures, names, self.landmarker)
-
-    def captions(self, pictures: Sequence[np.ndarray]) -> list[str] | None:
-        """A caption a picture, without names; None where nobody makes any."""
-        if self.config["annotators"] != "scene" or not self.scene_annotators.has_captioner:
-            return None
-        return self.scene_annotators.caption(pictures)
-
-    def null_text(self, pictures: int) -> Tensor:
-        """The context of no text, (pictures, tokens, dim): of ``null_context`` or of ``""``."""
-        if self.null_context is not None:
-            return self.null_context(pictures)
-        return self._encoded([""] * pictures)
-
-    def _encoded(self, texts: list[str]) -> Tensor:
-        """(texts, tokens, dim); a text beyond the encoder's length is cut, as everywhere."""
-        if self.text_encoder is None:
-            raise SettingError("prompt: this pipeline has no text encoder; leave the texts out")
-        tokens = self.tokenizer(
-            self.maybe_convert_prompt(texts, self.tokenizer),
-            padding="max_length",
-            max_length=self.tokenizer.model_max_length,
-            truncation=True,
-            return_tensors="pt",
-        )
-        return self.text_encoder(tokens.input_ids.to(self._execution_device))[0]
-
-    def _checked_pictures(self, image: Pictures) -> list[np.ndarray]:
-        pictures = as_pictures("image", image)
-        require_divisible(pictures, self.multiple_px)
-        return pictures
-
     def _numbers(self, *, text_guidance: float, **given: float | None) -> Strengths:
         """The numbers of a call; those that are None are the pipeline's own."""
         numbers: dict[str, Any] = {
@@ -438,18 +373,6 @@ class BasePipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin, TextualInv
             for weight, text in zip(weights, texts, strict=True)
             if weight != 0
         )
-
-    def _maps(
-        self,
-        pictures: list[np.ndarray],
-        control_images: Mapping[str, Pictures] | None,
-        names: list[str],
-    ) -> dict[str, list[np.ndarray]]:
-        """The maps of ``names``: the caller's, or the annotators'."""
-        if control_images is None:
-            control_images = self.annotate(pictures, names) if names else {}
-        require_known("control_images", control_images, self.config["controls"])
-        return as_maps(control_images, names, pictures)
 
     def _positive_branches(
         self,

@@ -18,17 +18,18 @@ from diffusers.models.controlnets.controlnet import ControlNetModel
 from diffusers.models.controlnets.multicontrolnet import MultiControlNetModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
-from safetensors import SafetensorError
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from camouflage import weights
 from camouflage.errors import SettingError, WeightsError
 from camouflage.pipelines.base import BasePipeline
 from camouflage.pipelines.single_file import load_single_file, unet_config
-from camouflage.weights import CONTROLS, TABLE
+from camouflage.weights import CONTROLS, TABLE, load_model
 
 DEFAULT_WEIGHTS = {"depth": 0.5, "normals": 0.5, "segmentation": 0.5, "pose": 1.0, "lineart": 0.5}
 """Ours, not the paper's, which prints none: five nets of weight 1 leave nothing to redraw."""
+
+_TOKENIZER = "tokenizer-clip"
 
 Source = Path | str
 
@@ -58,7 +59,8 @@ def sd15_pipeline(
     Args:
         base: a name of the table, a repository ``owner/name``, a folder of diffusers' layout, or
             one ``.safetensors`` file in the layout of the original code; any of Stable Diffusion
-            1.5's architecture.
+            1.5's architecture. Beside a file, ``tokenizer`` and ``scheduler`` folders of its own
+            may lie.
         vae: in the place of ``sd-vae-ft-mse``: a repository or a folder.
         controlnets: the name of a control to a repository or folder, for those that shall not be
             the published ones.
@@ -72,6 +74,8 @@ def sd15_pipeline(
     given = _given(controlnets or {})
     base_name = _named(base) or "realistic-vision-5.1"
     names = [base_name, "sd-vae-ft-mse", *(f"controlnet-{name}" for name in CONTROLS)]
+    if _lacks_tokenizer(base):
+        names.append(_TOKENIZER)
     own_base = None if base == base_name else base
     found = weights.require(names, at={base_name: own_base, "sd-vae-ft-mse": vae, **given})
     nets = {name: found[f"controlnet-{name}"] for name in CONTROLS}
@@ -79,14 +83,20 @@ def sd15_pipeline(
     _check_fits(found[base_name], nets if identity is None else {**nets, "identity": identity})
 
     dtype = dtype or torch.float32
-    parts = _load_base(found[base_name], dtype)
-    controlnet = MultiControlNetModel([_load(ControlNetModel, nets[n], dtype) for n in CONTROLS])
+    parts = _load_base(found[base_name], found.get(_TOKENIZER), dtype)
+    controlnet = MultiControlNetModel(
+        [
+            load_model(ControlNetModel, nets[n], dtype=dtype, name=f"controlnet-{n}")
+            for n in CONTROLS
+        ]
+    )
     return BasePipeline(
-        vae=_load(AutoencoderKL, found["sd-vae-ft-mse"], dtype),
+        vae=load_model(AutoencoderKL, found["sd-vae-ft-mse"], dtype=dtype, name="sd-vae-ft-mse"),
         unet=parts.unet,
         controlnet=controlnet.eval(),
         scheduler=_scheduler(parts.scheduler),
-        identity_controlnet=_load(ControlNetModel, identity, dtype) if identity else None,
+        identity_controlnet=identity
+        and load_model(ControlNetModel, identity, dtype=dtype, name="identity_controlnet"),
         text_encoder=parts.text_encoder,
         tokenizer=parts.tokenizer,
         controls=CONTROLS,
@@ -106,6 +116,15 @@ def _named(base: Source | None) -> str:
     if TABLE[base].role != "base":
         raise SettingError(f"base: {base} is the {TABLE[base].role} of others")
     return base
+
+
+def _lacks_tokenizer(base: Source | None) -> bool:
+    """Whether ``base`` is one file that has no tokenizer beside it."""
+    return base is not None and Path(base).is_file() and not _own_tokenizer(Path(base)).is_dir()
+
+
+def _own_tokenizer(file: Path) -> Path:
+    return file.parent / "tokenizer"
 
 
 def _given(controlnets: Mapping[str, Source]) -> dict[str, Source]:
@@ -137,29 +156,23 @@ def _check_fits(base: Path, nets: Mapping[str, Path]) -> None:
         weights.check_fits(weights.config_of(folder, "config.json", label), unet, label)
 
 
-def _load_base(path: Path, dtype: torch.dtype) -> Base:
+def _load_base(path: Path, tokenizer: Path | None, dtype: torch.dtype) -> Base:
+    """``tokenizer``: for a file that has none beside it."""
     if path.is_file():
-        tokenizer, scheduler = _beside(path)
+        own = path.parent / "scheduler" / "scheduler_config.json"
+        scheduler = _scheduler_config(path.parent if own.is_file() else None)
+        tokenizer = tokenizer or _own_tokenizer(path)
         unet, text_encoder = load_single_file(path, dtype)
     else:
         tokenizer, scheduler = path / "tokenizer", _scheduler_config(path)
-        unet = _load(UNet2DConditionModel, path / "unet", dtype)
-        text_encoder = _load(CLIPTextModel, path / "text_encoder", dtype)
+        unet = load_model(UNet2DConditionModel, path / "unet", dtype=dtype)
+        text_encoder = load_model(CLIPTextModel, path / "text_encoder", dtype=dtype)
     return Base(
         unet=unet,
-        text_encoder=text_encoder.eval(),
+        text_encoder=text_encoder,
         tokenizer=_tokenizer(tokenizer),
         scheduler=scheduler,
     )
-
-
-def _beside(file: Path) -> tuple[Path, dict[str, Any]]:
-    """What one file does not hold: from its own folder, else from the default checkpoint's."""
-    here = file.parent / "tokenizer"
-    folder = file.parent if here.is_dir() else weights.find("realistic-vision-5.1")
-    own = file.parent / "scheduler" / "scheduler_config.json"
-    config = _scheduler_config(file.parent if own.is_file() else None)
-    return folder / "tokenizer", config
 
 
 def _scheduler_config(folder: Path | None) -> dict[str, Any]:
@@ -178,7 +191,7 @@ def _scheduler_config(folder: Path | None) -> dict[str, Any]:
 
 def _scheduler(config: dict[str, Any]) -> Any:
     return DPMSolverMultistepScheduler.from_config(
-        config, algorithm_type="sde-dpmsolver++", use_karras_sigmas=True
+        config, algorithm_type="sde-dpmsolver++", solver_type="midpoint", use_karras_sigmas=True
     )
 
 
@@ -188,16 +201,4 @@ def _tokenizer(folder: Path) -> CLIPTokenizer:
     except (OSError, ValueError, TypeError) as error:
         raise WeightsError(
             "base: expected a tokenizer folder with vocab.json and merges.txt, or tokenizer.json"
-        ) from error
-
-
-def _load(cls: Any, folder: Path, dtype: torch.dtype) -> Any:
-    try:
-        return cls.from_pretrained(
-            folder, dtype=dtype, use_safetensors=True, local_files_only=True
-        ).eval()
-    except (OSError, SafetensorError, RuntimeError, ValueError) as error:
-        raise WeightsError(
-            f"{folder.name}: weights and configuration of {cls.__name__} do not go together, or "
-            f"a file is damaged ({type(error).__name__})"
         ) from error

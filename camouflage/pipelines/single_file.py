@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from transformers import CLIPTextModel
 
 from camouflage.errors import WeightsError
-from camouflage.weights import shapes_of
+from camouflage.weights import check_loaded, shapes_of
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -56,6 +56,8 @@ def load_single_file(path: Path, dtype: torch.dtype) -> tuple[UNet2DConditionMod
             raise WeightsError(
                 f"{path.name}: no whole checkpoint of Stable Diffusion 1.5 ({type(error).__name__})"
             ) from error
+    for part in (pipeline.unet, pipeline.text_encoder):
+        check_loaded(part, f"{path.name}: no whole checkpoint of Stable Diffusion 1.5")
     return pipeline.unet.eval(), pipeline.text_encoder.eval()
 
 

@@ -28,11 +28,12 @@ class FacelessBody(GivenFace):
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Body:
     """One person. ``box_xyxy``: half-open, in pixels of the picture; ``mask``: bool of its size,
-    what is redrawn.
+    what is redrawn. ``has_face``: its own was found.
     """
 
     box_xyxy: Box
     mask: NDArray[np.bool_] = field(repr=False)
+    has_face: bool = False
 
     def __post_init__(self) -> None:
         x0, y0, x1, y1 = self.box_xyxy
@@ -62,10 +63,7 @@ class Body:
 
     def holds(self, face: Face) -> bool:
         """Whether the middle of the face is in the box."""
-        x0, y0, x1, y1 = face.box_xyxy
-        x, y = (x0 + x1) / 2, (y0 + y1) / 2
-        left, top, right, bottom = self.box_xyxy
-        return left <= x < right and top <= y < bottom
+        return _holds(self.box_xyxy, face)
 
     def without_face(self) -> FacelessBody:
         """To be judged by its pixels, as nobody's face is to be seen."""
@@ -78,17 +76,48 @@ def bodies_of(
 ) -> list[Body]:
     """A body a box: what of it is in ``people_mask`` (H, W), grown a little.
 
-    Where the mask knows next to nothing of a body, or no face is seen in it (then pixels alone will
-    judge it), all of the box is the body.
+    A body whose own face is not among ``faces`` is all of its box: pixels alone will judge it, and
+    the mask may be a neighbour's. So is one of which the mask knows next to nothing.
     """
+    with_face = set(owners(boxes_xyxy, faces))
     bodies = []
-    for box in boxes_xyxy:
+    for number, box in enumerate(boxes_xyxy):
         x0, y0, x1, y1 = box
-        whole = Body(box_xyxy=box, mask=np.ones((y1 - y0, x1 - x0), bool))
         mask = people_mask[y0:y1, x0:x1]
-        enough = mask.mean() >= LEAST_MASK and any(whole.holds(face) for face in faces)
-        bodies.append(Body(box_xyxy=box, mask=_grown(mask)) if enough else whole)
+        if number in with_face and mask.mean() >= LEAST_MASK:
+            bodies.append(Body(box_xyxy=box, mask=_grown(mask), has_face=True))
+        else:
+            whole = np.ones((y1 - y0, x1 - x0), bool)
+            bodies.append(Body(box_xyxy=box, mask=whole, has_face=number in with_face))
     return bodies
+
+
+def owners(boxes_xyxy: Sequence[Box], faces: Sequence[Face]) -> list[int]:
+    """The numbers of the boxes that have a face of their own, each face counting for one.
+
+    A face is that of the smallest box that it is in and that has none yet. Given regions are no
+    faces that were seen.
+    """
+    smallest = sorted(range(len(boxes_xyxy)), key=lambda i: _area(boxes_xyxy[i]))
+    taken: list[int] = []
+    for face in faces:
+        if isinstance(face, GivenFace):
+            continue
+        free = (i for i in smallest if i not in taken and _holds(boxes_xyxy[i], face))
+        taken += [number for number in [next(free, None)] if number is not None]
+    return taken
+
+
+def _holds(box_xyxy: Box, face: Face) -> bool:
+    x0, y0, x1, y1 = face.box_xyxy
+    x, y = (x0 + x1) / 2, (y0 + y1) / 2
+    left, top, right, bottom = box_xyxy
+    return left <= x < right and top <= y < bottom
+
+
+def _area(box_xyxy: Box) -> int:
+    x0, y0, x1, y1 = box_xyxy
+    return (x1 - x0) * (y1 - y0)
 
 
 def _grown(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -21,6 +21,7 @@ from camouflage.weights.folders import (
 )
 from camouflage.weights.header import shapes_of
 from camouflage.weights.hub import HUB_ARGUMENTS, MIRROR
+from camouflage.weights.load import check_loaded, load_model
 from camouflage.weights.local import MODELS, models_folder, where
 from camouflage.weights.pickles import convert
 from camouflage.weights.resolve import find, require
@@ -45,6 +46,7 @@ __all__ = [
     "check_fits",
     "check_folder",
     "check_folder_is",
+    "check_loaded",
     "check_sums",
     "config_of",
     "convert",
@@ -53,6 +55,7 @@ __all__ = [
     "fetch",
     "file_sha256",
     "find",
+    "load_model",
     "local_folder",
     "mini_folder",
     "models_folder",

@@ -125,6 +125,39 @@ DENOISERS = (
         dtype="float32",
         needs="autoencoder",
     ),
+    Entry(
+        name="tokenizer-clip",
+        role="tokenizer",
+        what="words to numbers, for a base in one file",
+        repository="openai/clip-vit-large-patch14",
+        revision="32bd64288804d66eefd0ccbe215aa642df71cc41",
+        files=(
+            File(
+                name="vocab.json",
+                sha256="3f0c4f7d2086b61b38487075278ea9ed04edb53a03cbb045b86c27190fa8fb69",
+            ),
+            File(
+                name="merges.txt",
+                sha256="9fd691f7c8039210e0fced15865466c65820d09b63988b0174bfe25de299051a",
+                size_bytes=524_619,
+            ),
+            File(
+                name="tokenizer_config.json",
+                sha256="deef455e52fa5e8151e339add0582e4235f066009601360999d3a9cda83b1129",
+            ),
+            File(
+                name="special_tokens_map.json",
+                sha256="f8c0d6c39aee3f8431078ef6646567b0aba7f2246e9c54b8b99d55c22b707cbf",
+                required=False,
+            ),
+        ),
+        licence="MIT (CLIP, OpenAI)",
+        use="any",
+        commercial=True,
+        size_bytes=1_600_000,
+        dtype=None,
+        needs="files",
+    ),
     _controlnet(
         "depth",
         "control_v11f1p_sd15_depth",

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Role = Literal["base", "autoencoder", "controlnet", "annotator", "detector", "captioner"]
+Role = Literal[
+    "base", "autoencoder", "controlnet", "tokenizer", "annotator", "detector", "captioner"
+]
 
 
 @dataclass(frozen=True, kw_only=True)

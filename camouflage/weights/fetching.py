@@ -20,7 +20,8 @@ def fetch(name: str, *, again: bool = False, revision: str | None = None) -> Pat
 
     Args:
         name: in the table.
-        again: also what is here.
+        again: also what the hub's cache has, and what was converted. A folder of one's own is
+            never replaced by a download: it is what `find` takes, so that it is checked instead.
         revision: another commit than the table's, into the folder of one's models, with a list
             of its hashes; `find` takes it from there.
 
@@ -31,7 +32,8 @@ def fetch(name: str, *, again: bool = False, revision: str | None = None) -> Pat
     entry = entry_of(name)
     if revision is not None:
         return _pinned(entry, revision, again=again)
-    if not again and (here := local(entry)) is not None:
+    own = models_folder() / entry.name
+    if (not again or (own.is_dir() and not entry.is_converted)) and (here := local(entry)):
         return here
     hub.require_space(entry.size_bytes, entry.name)
     return _fetched(entry, again=again)
@@ -60,16 +62,27 @@ def _fetched(entry: Entry, *, again: bool) -> Path:
     except WeightsError as error:
         raise WeightsError(f"{is_missing(entry)} ({error})") from error
     if entry.is_converted:
-        folder = convert(entry, folder, models_folder() / entry.name, overwrite=again)
+        folder = _converted(entry, folder, again=again)
     check(entry, folder, fix=f"camouflage models fetch --again {entry.name}")
     return folder
+
+
+def _converted(entry: Entry, published: Path, *, again: bool) -> Path:
+    """The converted folder; that of another process, if one was faster."""
+    target = models_folder() / entry.name
+    try:
+        return convert(entry, published, target, overwrite=again)
+    except WeightsError:
+        if again or not target.is_dir():
+            raise
+    return target
 
 
 def _pinned(entry: Entry, revision: str, *, again: bool) -> Path:
     if entry.is_converted:
         raise SettingError(
-            f"{entry.name}: published as pickles; fetch the file yourself, then "
-            f"camouflage models convert {entry.name} FILE --sha256 HASH"
+            f"{entry.name}: published as pickles, of which only those of the list, known by their "
+            "hash, are read"
         )
     target = models_folder() / entry.name
     hub.require_space(entry.size_bytes, entry.name)

@@ -10,7 +10,7 @@ from typing import Any
 
 from camouflage.errors import WeightsError
 from camouflage.weights import hub as the_hub
-from camouflage.weights.resolve import digests_of_group
+from camouflage.weights.resolve import digests_of_groups
 from camouflage.weights.sums import SUMS, check_sums, digests_of
 
 LIBRARIES = ("diffusers", "transformers")
@@ -54,7 +54,8 @@ def weights_of(model: str) -> str:
     """What a manifest says of the weights; the name itself for ``tiny``.
 
     One hash over the names and hashes of a folder's weights and configurations, which are checked
-    as well, and read once for both. That of ``sd15`` is over the entries of its group.
+    as well, and read once for both. That of ``sd15`` is over the entries of its group, and over
+    the annotators and the captioner as far as they are here.
 
     Raises:
         WeightsError: as `local_folder`.
@@ -62,7 +63,7 @@ def weights_of(model: str) -> str:
     if model == "tiny":
         return model
     if model == "sd15":
-        return _hash_of(digests_of_group(model))
+        return _hash_of(digests_of_groups(model, also="scene"))
     folder = _folder(model, variant=None)
     digests = digests_of(folder)
     check_folder(folder, needs_sums=model == "mini", digests=digests)

@@ -8,11 +8,14 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from camouflage.errors import WeightsError
+from camouflage.errors import SettingError, WeightsError
 
 MIRROR = "CAMOUFLAGE_MIRROR"
 """Name of the variable with the address of a mirror, which is asked before the hub."""
+
+_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 
 HUB_ARGUMENTS = ("revision", "cache_dir", "token", "local_files_only", "force_download")
 
@@ -50,22 +53,18 @@ def download(
         to: a folder of one's own in the place of the cache.
 
     Raises:
+        SettingError: the mirror's address is not one of https.
         WeightsError: neither can be reached or has it, or the disk is full.
     """
     import huggingface_hub
-    from httpx import HTTPError
 
-    mirror = os.environ.get(MIRROR) or None
     wanted: dict[str, Any] = {"allow_patterns": list(patterns), "revision": revision}
+    wanted |= {"force_download": again, "local_dir": to}
     failed: list[Exception] = []
-    for endpoint in [mirror, None] if mirror else [None]:
+    for source in _sources():
         try:
-            return Path(
-                huggingface_hub.snapshot_download(
-                    repository, endpoint=endpoint, force_download=again, local_dir=to, **wanted
-                )
-            )
-        except (OSError, ValueError, RuntimeError, HTTPError) as error:
+            return Path(huggingface_hub.snapshot_download(repository, **source, **wanted))
+        except (*_failures(), ValueError, RuntimeError) as error:
             if is_disk_full(error):
                 raise WeightsError(_no_space(repository)) from error
             failed.append(error)
@@ -94,7 +93,7 @@ def snapshot(
     ``hub`` may hold :data:`HUB_ARGUMENTS`. Raises `WeightsError` if there is no such repository.
     """
     import huggingface_hub
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     ends = [f".{variant}", f".{variant}-*"] if variant else [""]
     wanted = {
@@ -114,7 +113,7 @@ def snapshot(
                 if hub.get("local_files_only"):
                     raise
         return Path(huggingface_hub.snapshot_download(repository, **wanted, **hub))
-    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+    except (*_failures(), HFValidationError) as error:
         raise WeightsError(
             f"{Path(repository).name}: expected tiny, mini, sd15, a folder in save_pretrained "
             "layout, or a repository of the hub that is in the local cache or can be reached "
@@ -129,6 +128,38 @@ def is_disk_full(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+def _sources() -> list[dict[str, Any]]:
+    """Whom to ask, in order: the mirror, which never sees the user's token, then the hub."""
+    mirror = os.environ.get(MIRROR)
+    if not mirror:
+        return [{}]
+    if not _is_safe(mirror):
+        raise SettingError(f"{MIRROR}: expected an address that begins with https://")
+    return [{"endpoint": mirror.rstrip("/"), "token": False}, {}]
+
+
+def _is_safe(address: str) -> bool:
+    """Whether nobody on the way can change what comes from it."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return False
+    if parts.scheme == "http":
+        return parts.hostname in _THIS_MACHINE
+    return parts.scheme == "https" and bool(parts.hostname)
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    """What is raised by a hub that is not there, or that goes away in the middle.
+
+    The base of its own errors is that of the library it speaks HTTP with: requests, httpx or
+    httpx2, by its version.
+    """
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
+
+    return (OSError, EntryNotFoundError, *HfHubHTTPError.__bases__)
 
 
 def _reason(error: Exception, repository: str, revision: str | None) -> str:

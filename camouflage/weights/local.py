@@ -45,7 +45,8 @@ def local(entry: Entry) -> Path | None:
     """
     folder = models_folder() / entry.name
     if folder.is_dir():
-        check(entry, folder, fix=f"replace the folder {entry.name} among your models")
+        fix = f"replace the folder {entry.name} among your models, or remove it and fetch anew"
+        check(entry, folder, fix=fix)
         return folder
     if where(entry.name) != "cache":
         return None

@@ -41,11 +41,12 @@ def convert(
         source: the folder that holds them, and the configurations that go with them; or the file,
             if it is one.
         target: the folder to make; whole, or not at all.
-        sha256: by file name, for files of which the table knows none.
+        sha256: by file name, for files of which the table knows none; it has the last word.
         overwrite: also if ``target`` is there.
 
     Raises:
-        SettingError: nothing of the entry is a pickle, or a hash is known nowhere.
+        SettingError: nothing of the entry is a pickle, or a hash is known nowhere, or another one
+            than the table's is given.
         WeightsError: a file is missing, has another hash, holds anything but tensors, or there is
             no room.
     """
@@ -123,14 +124,19 @@ def _path_of(file: File, source: Path, entry: Entry) -> Path:
 
 
 def _checked(file: File, path: Path, entry: Entry, given: Mapping[str, str]) -> str:
-    expected = given.get(file.name) or file.sha256
+    own = given.get(file.name, "").lower()
+    if own and file.sha256 and own != file.sha256:
+        raise SettingError(
+            f"{entry.name}: {file.name} is known, with the sha256 {file.sha256}; no other is taken"
+        )
+    expected = file.sha256 or own
     if not expected:
         raise SettingError(
             f"{entry.name}: no hash of {file.name} is known; give the one that you trust, "
             f"--sha256 {file.name}=HASH (this file's is {file_sha256(path)})"
         )
-    check_file(path, expected.lower(), fix=f"fetch it again: camouflage models fetch {entry.name}")
-    return expected.lower()
+    check_file(path, expected, fix=f"fetch it again: camouflage models fetch {entry.name}")
+    return expected
 
 
 def _card(entry: Entry, hashes: Mapping[File, str]) -> str:

@@ -17,7 +17,7 @@ from camouflage.weights.entry import Entry
 from camouflage.weights.fetching import fetch_all
 from camouflage.weights.local import is_missing, local
 from camouflage.weights.sums import known_sha256
-from camouflage.weights.table import TABLE, entries_of
+from camouflage.weights.table import entries_of
 
 
 def find(name: str, *, at: Path | str | None = None, download: bool = True) -> Path:
@@ -72,19 +72,37 @@ def require(
     return found
 
 
-def digests_of_group(group: str) -> dict[str, str]:
-    """sha256 of every file of a group's entries, by ``entry/file``; they are found first."""
+def digests_of_groups(needed: str, *, also: str) -> dict[str, str]:
+    """sha256 of every file of the entries of two groups, by ``entry/file``.
+
+    Those of ``needed`` are found first. Those of ``also`` are never fetched: one that cannot be
+    used has its own name, and nothing for it.
+    """
+    found = require([needed])
     digests: dict[str, str] = {}
-    for name, folder in require([group]).items():
-        files = (p for p in folder.rglob("*") if p.is_file())
-        inside = sorted((p.relative_to(folder).as_posix(), p) for p in files)
-        patterns = [f.becomes for f in TABLE[name].files if f.becomes] + TABLE[name].patterns
-        digests |= {
-            f"{name}/{relative}": known_sha256(path)
-            for relative, path in inside
-            if any(fnmatch(relative, pattern) for pattern in patterns)
-        }
+    for entry in entries_of([needed, also]):
+        folder = found.get(entry.name) or _usable(entry)
+        digests |= _digests(entry, folder) if folder else {entry.name: ""}
     return digests
+
+
+def _usable(entry: Entry) -> Path | None:
+    """Its checked folder on this machine, None if it is missing or damaged."""
+    try:
+        return local(entry)
+    except WeightsError:
+        return None
+
+
+def _digests(entry: Entry, folder: Path) -> dict[str, str]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    inside = sorted((path.relative_to(folder).as_posix(), path) for path in files)
+    patterns = [file.becomes for file in entry.files if file.becomes] + entry.patterns
+    return {
+        f"{entry.name}/{relative}": known_sha256(path)
+        for relative, path in inside
+        if any(fnmatch(relative, pattern) for pattern in patterns)
+    }
 
 
 def _given(entry: Entry, at: Path | str, *, download: bool) -> Path:

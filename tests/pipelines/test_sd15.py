@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DPMSolverMultistepScheduler
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from camouflage.errors import SettingError, WeightsError
 from camouflage.pipelines import BasePipeline
 from camouflage.pipelines.sd15 import DEFAULT_WEIGHTS
 from camouflage.weights import CONTROLS, weights_of, write_sums
 
+from ..small_models import write_lineart
 from ..small_sd15 import small_controlnet, small_text_encoder, small_unet, write_tokenizer
 
 PARTS = ("unet", "vae", "text_encoder", "controlnet")
@@ -115,6 +116,43 @@ def test_its_hash_is_of_every_part(sd15_models) -> None:
     assert weights_of("sd15") != before
 
 
+def test_its_hash_is_of_the_annotators_that_are_here(sd15_models, tmp_path: Path) -> None:
+    models = sd15_models()
+    without = weights_of("sd15")
+    write_lineart(models / "annotator-lineart")
+    write_sums(models / "annotator-lineart")
+    before = weights_of("sd15")
+    assert before != without
+    file = models / "annotator-lineart" / "sk_model2.safetensors"
+    save_file({**load_file(file), "note": torch.ones(1)}, file)
+    write_sums(models / "annotator-lineart")
+    assert weights_of("sd15") not in (before, without)
+    file.write_bytes(b"damaged")
+    assert weights_of("sd15") == without, "what cannot be used is absent"
+
+
+@pytest.mark.parametrize("part", ["controlnet-pose", "sd-vae-ft-mse", "unet", "text_encoder"])
+def test_weights_that_are_missing_or_of_other_shapes_are_named(
+    sd15_models, sd15_folders: Path, part: str
+) -> None:
+    models = sd15_models()
+    base = models / "realistic-vision-5.1"
+    entry = base if (base / part).is_dir() else models / part
+    (file,) = [f for f in entry.rglob("*.safetensors") if part in f.parts]
+    state = load_file(file)
+    biases = sorted(name for name, value in state.items() if value.ndim == 1)
+    lost = biases[0].removeprefix("text_model.")
+    for case, message in (
+        (state | {biases[-1]: torch.zeros(7)}, "other shapes: [^ ]+ of shape .7,. in the place"),
+        ({k: v for k, v in state.items() if k != biases[0]}, f"missing: {lost}$"),
+        (state | {"another.weight": torch.zeros(1)}, "too many: another.weight$"),
+    ):
+        save_file(case, file, metadata={"format": "pt"})
+        write_sums(entry)
+        with pytest.raises(WeightsError, match=f"^{part}: .* do not go together: {message}"):
+            BasePipeline.from_pretrained("sd15")
+
+
 def test_a_base_in_a_folder_of_ones_own(sd15_models, sd15_folders: Path, tmp_path: Path) -> None:
     sd15_models()
     own = Path(shutil.copytree(sd15_folders / "realistic-vision-5.1", tmp_path / "own"))
@@ -130,6 +168,20 @@ def test_another_base_of_the_table(sd15_models, sd15_folders: Path) -> None:
     assert BasePipeline.from_pretrained("sd15", base="stable-diffusion-1.5").tokenizer("a")
     with pytest.raises(WeightsError, match=r"realistic-vision-5\.1: not here"):
         BasePipeline.from_pretrained("sd15")
+
+
+def test_a_base_with_the_settings_of_another_sampler(
+    sd15_models, sd15_folders: Path, redraw, tmp_path: Path
+) -> None:
+    """Realistic Vision's folder names DEIS."""
+    sd15_models()
+    own = Path(shutil.copytree(sd15_folders / "realistic-vision-5.1", tmp_path / "own"))
+    deis = {"_class_name": "DEISMultistepScheduler", "algorithm_type": "deis"}
+    edit(own / "scheduler" / "scheduler_config.json", **deis, solver_type="logrho")
+    pipe = BasePipeline.from_pretrained("sd15", base=own)
+    pipe.set_progress_bar_config(disable=True)
+    assert pipe.scheduler.config["solver_type"] == "midpoint"
+    assert redraw(pipe).isfinite().all()
 
 
 def test_a_base_in_the_cache_by_its_repository(
@@ -192,13 +244,38 @@ class TestOneFile:
         assert {key: pipe.scheduler.config[key] for key in expected} == expected
         assert not pipe.unet.training
 
+    def test_it_needs_a_tokenizer_and_nothing_else_of_another_base(
+        self, sd15_models, file: Path
+    ) -> None:
+        models = sd15_models()
+        shutil.rmtree(models / "realistic-vision-5.1")
+        assert BasePipeline.from_pretrained("sd15", base=str(file)).tokenizer("a")
+        shutil.rmtree(models / "tokenizer-clip")
+        shutil.rmtree(models / "controlnet-pose")
+        with pytest.raises(WeightsError) as caught:
+            BasePipeline.from_pretrained("sd15", base=file)
+        lines = str(caught.value).splitlines()
+        assert [line.split(":")[0] for line in lines] == ["controlnet-pose", "tokenizer-clip"]
+
+    @pytest.mark.parametrize("part", ["model.diffusion_model", "cond_stage_model"])
+    def test_weights_that_are_missing_are_refused(
+        self, sd15_models, file: Path, tmp_path: Path, part: str
+    ) -> None:
+        sd15_models()
+        state = load_file(file)
+        state.pop(next(n for n in sorted(state, reverse=True) if n.startswith(part)))
+        save_file(state, tmp_path / "part.safetensors")
+        with pytest.raises(WeightsError, match=r"part\.safetensors: no whole checkpoint"):
+            BasePipeline.from_pretrained("sd15", base=tmp_path / "part.safetensors")
+
     def test_tokenizer_and_noise_beside_it_are_taken(
         self, sd15_models, sd15_folders: Path, file: Path, tmp_path: Path
     ) -> None:
         models = sd15_models()
         shutil.rmtree(models / "realistic-vision-5.1")
+        shutil.rmtree(models / "tokenizer-clip")
         own = Path(shutil.copy(file, tmp_path / "own.safetensors"))
-        with pytest.raises(WeightsError, match=r"realistic-vision-5\.1"):
+        with pytest.raises(WeightsError, match="tokenizer-clip"):
             BasePipeline.from_pretrained("sd15", base=own)
         write_tokenizer(tmp_path / "tokenizer")
         shutil.copytree(sd15_folders / "realistic-vision-5.1" / "scheduler", tmp_path / "scheduler")
@@ -218,8 +295,6 @@ class TestOneFile:
     def test_another_architecture_is_refused(
         self, sd15_models, file: Path, tmp_path: Path, tensor: str, shape, message: str
     ) -> None:
-        from safetensors.torch import load_file
-
         sd15_models()
         state = load_file(file)
         state.pop(f"model.diffusion_model.{tensor}")

@@ -1,17 +1,22 @@
 """What a training step of the identity ControlNet learns, and of what size it is."""
 
 import copy
+import json
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
+from safetensors.torch import load_file, save_file
 
 from camouflage.adapters.identity import identity_controlnet
 from camouflage.denoise.latents import encode, pixels_from_pictures
+from camouflage.errors import WeightsError
 from camouflage.pipelines.tiny import with_noise
 from camouflage.weights import check_folder_is
+from training.frozen import load_autoencoder, load_unet, null_text
 from training.identity import IdentityModule
 from training.losses import denoising_loss
 from training.report_identity import noisiest_first, reconstruct
@@ -105,6 +110,36 @@ def test_the_report_draws_what_the_pipeline_draws(module_of, pipeline_of, base):
     generators = [torch.Generator().manual_seed(5)]
     found = reconstruct(module, noisiest_first(base), z_0, generators, 4)
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_the_sampler_of_the_base_does_not_matter(base, tmp_path):
+    """Realistic Vision's folder names DEIS, whose settings DPM-Solver refuses."""
+    shutil.copytree(base / "scheduler", tmp_path / "scheduler")
+    path = tmp_path / "scheduler" / "scheduler_config.json"
+    deis = {"_class_name": "DEISMultistepScheduler", "algorithm_type": "deis"}
+    path.write_text(json.dumps(json.loads(path.read_text()) | deis | {"solver_type": "logrho"}))
+    found, expected = noisiest_first(tmp_path), noisiest_first(base)
+    for scheduler in (found, expected):
+        scheduler.set_timesteps(4)
+    assert torch.equal(found.timesteps, expected.timesteps)
+    assert torch.equal(found.sigmas, expected.sigmas)
+    assert found.config["algorithm_type"] == expected.config["algorithm_type"] == "dpmsolver++"
+
+
+def test_weights_that_are_missing_are_refused(new_base, tmp_path):
+    new_base(tmp_path)
+    load_autoencoder(str(tmp_path / "vae"))
+    for part, load in (
+        ("vae", lambda: load_autoencoder(str(tmp_path / "vae"))),
+        ("unet", lambda: load_unet(tmp_path)),
+        ("text_encoder", lambda: null_text(tmp_path)),
+    ):
+        (file,) = (tmp_path / part).glob("*.safetensors")
+        state = load_file(file)
+        state.pop(max(state))
+        save_file(state, file, metadata={"format": "pt"})
+        with pytest.raises(WeightsError, match=rf"{part}: .*missing: "):
+            load()
 
 
 def test_a_checkpoint_of_another_unet_is_refused(module_of, new_base, tmp_path):

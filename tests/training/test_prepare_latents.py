@@ -13,7 +13,7 @@ import training.encode
 from camouflage.denoise.latents import encode, pixels_from_pictures
 from training.encode import latents
 from training.frozen import load_autoencoder
-from training.shards import Prepared, read_latents, shard_paths
+from training.shards import Prepared, read_latents, shard_paths, vae_facts
 from training.split import fingerprint, near_copies
 from training.squares import squares_of
 from training.survey import find_pictures, look
@@ -42,6 +42,18 @@ def prepare(pictures: Path, vae: Path, output: Path, **settings) -> None:
 def left_out(output: Path) -> dict[str, str]:
     lines = (output / "left_out.jsonl").read_text().splitlines()
     return {line["name"]: line["reason"] for line in map(json.loads, lines)}
+
+
+def test_the_published_autoencoder_is_known_by_defaults(sd15_folders, pictures, tmp_path):
+    """Its settings are of diffusers 0.4.2, which had no scaling factor."""
+    vae = sd15_folders / "sd-vae-ft-mse"
+    assert "scaling_factor" not in json.loads((vae / "config.json").read_text())
+    facts = vae_facts(vae)
+    assert (facts["scaling_factor"], facts["shift_factor"]) == (0.18215, 0.0)
+    prepare(pictures, vae, tmp_path / "out")
+    prepared = Prepared.read(tmp_path / "out")
+    assert prepared.scaling_factor == load_autoencoder(str(vae)).config["scaling_factor"]
+    prepared.require(vae)
 
 
 def test_every_picture_is_used_once_or_listed(pictures, vae, tmp_path, capsys, picture):

@@ -96,11 +96,14 @@ def test_convert(known, lineart: Path, hub, models: Path, tmp_path: Path) -> Non
     assert (tmp_path / "elsewhere" / "README.md").is_file()
 
 
-def test_convert_takes_a_hash(lineart: Path, models: Path) -> None:
+def test_convert_takes_a_hash(lineart: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hashes = [
         f"--sha256={f.name}={hashlib.sha256(f.read_bytes()).hexdigest()}" for f in lineart.iterdir()
     ]
     assert "damaged" in run("convert", LINEART, str(lineart), status=1).stderr
+    assert "no other is taken" in run("convert", LINEART, str(lineart), *hashes, status=2).stderr
+    files = tuple(replace(file, sha256=None) for file in TABLE[LINEART].files)
+    monkeypatch.setitem(table.TABLE, LINEART, replace(TABLE[LINEART], files=files))
     run("convert", LINEART, str(lineart), *hashes)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 import torch
-from huggingface_hub.errors import LocalEntryNotFoundError
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from camouflage.audit import Recogniser
 from camouflage.errors import SettingError, WeightsError
@@ -214,6 +214,17 @@ def test_what_is_not_in_the_cache_is_downloaded_once_and_without_pickles(
     assert not any(".bin" in p or ".ckpt" in p for c in calls for p in c["allow_patterns"])
     with pytest.raises(WeightsError, match="faces"):
         local_folder("someone/faces", local_files_only=True)
+
+
+def test_a_hub_that_goes_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    def download(repository: str, **settings) -> str:
+        if settings.get("local_files_only"):
+            raise LocalEntryNotFoundError("not here")
+        raise HfHubHTTPError.__bases__[0]("dropped")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    with pytest.raises(WeightsError, match=r"faces: expected .* can be reached"):
+        local_folder("someone/faces")
 
 
 @pytest.mark.parametrize("name", ["no-such-folder", "no/such", "not a name!", "/no/where"])

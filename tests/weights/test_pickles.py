@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,19 @@ import torch
 from safetensors.torch import load_file
 
 from camouflage.errors import SettingError, WeightsError
-from camouflage.weights import SUMS, TABLE, convert, find, pickles, table, where
+from camouflage.weights import (
+    SUMS,
+    TABLE,
+    Entry,
+    atomic,
+    convert,
+    fetch,
+    find,
+    pickles,
+    table,
+    where,
+    write_sums,
+)
 
 LINEART = TABLE["annotator-lineart"]
 NORMALS = TABLE["annotator-normals"]
@@ -22,6 +35,11 @@ NORMALS = TABLE["annotator-normals"]
 
 def sha256_of(folder: Path) -> dict[str, str]:
     return {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in folder.iterdir()}
+
+
+def unpinned(entry: Entry) -> Entry:
+    """As if nobody had published its hashes."""
+    return replace(entry, files=tuple(replace(file, sha256=None) for file in entry.files))
 
 
 class Malicious:
@@ -69,10 +87,26 @@ def test_another_hash_is_refused_before_it_is_read(
 
 
 def test_without_a_known_hash_one_must_be_given(lineart: Path, tmp_path: Path) -> None:
-    entry = replace(LINEART, files=tuple(replace(f, sha256=None) for f in LINEART.files))
+    entry = unpinned(LINEART)
     with pytest.raises(SettingError, match=r"--sha256 sk_model\.pth=HASH"):
         convert(entry, lineart, tmp_path / "out")
     assert convert(entry, lineart, tmp_path / "out", sha256=sha256_of(lineart)).is_dir()
+
+
+def test_a_published_hash_has_the_last_word(
+    known, lineart: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the file has the hash that is given."""
+    hashes = sha256_of(lineart)
+    (lineart / "sk_model.pth").write_bytes(b"another")
+    with pytest.raises(SettingError, match=r"sk_model\.pth is known, .* no other is taken"):
+        convert(known, lineart, tmp_path / "out", sha256=sha256_of(lineart))
+    with pytest.raises(WeightsError, match=r"sk_model\.pth: damaged"):
+        convert(known, lineart, tmp_path / "out", sha256=hashes)
+    torch.save({"model0.1.weight": torch.ones(2)}, lineart / "sk_model.pth")
+    given = {name: digest.upper() for name, digest in sha256_of(lineart).items()}
+    files = tuple(replace(f, sha256=given[f.name].lower()) for f in LINEART.files)
+    assert convert(replace(LINEART, files=files), lineart, tmp_path / "out", sha256=given).is_dir()
 
 
 def test_code_in_a_pickle_does_not_run(tmp_path: Path) -> None:
@@ -80,7 +114,7 @@ def test_code_in_a_pickle_does_not_run(tmp_path: Path) -> None:
     published.mkdir()
     torch.save({"model": Malicious(tmp_path / "made")}, published / "scannet.pt")
     with pytest.raises(WeightsError, match=r"scannet\.pt: not loaded"):
-        convert(NORMALS, published, tmp_path / "out", sha256=sha256_of(published))
+        convert(unpinned(NORMALS), published, tmp_path / "out", sha256=sha256_of(published))
     assert not (tmp_path / "made").exists()
     assert not (tmp_path / "out").exists()
     torch.load(published / "scannet.pt", weights_only=False)  # it would have
@@ -119,7 +153,7 @@ def test_tensors_that_share_memory(tmp_path: Path) -> None:
     published.mkdir()
     state = {"a": whole, "b": whole, "c": whole[::2], "d": whole.reshape(2, 4).T}
     torch.save(state, published / "scannet.pt")
-    target = convert(NORMALS, published, tmp_path / "out", sha256=sha256_of(published))
+    target = convert(unpinned(NORMALS), published, tmp_path / "out", sha256=sha256_of(published))
     saved = load_file(target / "model.safetensors")
     assert all(torch.equal(saved[name], value) for name, value in state.items())
 
@@ -152,7 +186,7 @@ def test_one_file_and_configurations_that_go_with_it(tmp_path: Path, lineart: Pa
     (published / "preprocessor_config.json").write_text("{}")
     (published / "other.txt").touch()
     entry = TABLE["annotator-segmentation"]
-    target = convert(entry, published, tmp_path / entry.name, sha256=sha256_of(published))
+    target = convert(unpinned(entry), published, tmp_path / entry.name, sha256=sha256_of(published))
     names = {file.name for file in target.iterdir()}
     assert {"config.json", "preprocessor_config.json", "model.safetensors"} < names
     assert "other.txt" not in names
@@ -178,6 +212,54 @@ def test_tensors_of_another_network_are_refused(tmp_path: Path) -> None:
     published = tmp_path / "published"
     published.mkdir()
     torch.save({"other.weight": torch.ones(1)}, published / "scannet.pt")
-    target = convert(NORMALS, published, tmp_path / "out", sha256=sha256_of(published))
+    target = convert(unpinned(NORMALS), published, tmp_path / "out", sha256=sha256_of(published))
     with pytest.raises(WeightsError, match=r"model\.safetensors has no"):
         find(NORMALS.name, at=target)
+
+
+def test_two_processes_convert_at_once(known, lineart: Path, hub, models: Path) -> None:
+    """The other one is ready after this one looked, and before it has written a file."""
+    hub.folders[known.repository] = lineart
+    ready = Path(shutil.copytree(fetch(known.name), models.parent / "ready"))
+    shutil.rmtree(models)
+
+    def asked(repository: str, **wanted) -> str:
+        if not wanted.get("local_files_only"):
+            shutil.copytree(ready, models / known.name)
+        return hub(repository, **wanted)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("huggingface_hub.snapshot_download", asked)
+        assert find(known.name) == models / known.name
+
+
+def test_a_whole_folder_that_appears_meanwhile_is_as_good(tmp_path: Path) -> None:
+    target = tmp_path / "models" / "new"
+    with atomic.new_folder(target, overwrite=False) as part:
+        (part / "a.txt").write_text("ours")
+        target.mkdir()
+        (target / "a.txt").write_text("theirs")
+        write_sums(target)
+    assert (target / "a.txt").read_text() == "theirs"
+    assert [folder.name for folder in target.parent.iterdir()] == ["new"]
+    with atomic.new_folder(target, overwrite=True) as part:
+        (part / "a.txt").write_text("ours")
+        shutil.rmtree(target)
+    assert (target / "a.txt").read_text() == "ours"
+
+
+def test_a_damaged_folder_that_appears_meanwhile_is_not(tmp_path: Path) -> None:
+    target = tmp_path / "models" / "new"
+
+    def make() -> None:
+        with atomic.new_folder(target, overwrite=False) as part:
+            (part / "a.txt").write_text("ours")
+            target.mkdir()
+            (target / "a.txt").write_text("theirs")
+            write_sums(target)
+            (target / "a.txt").write_text("damaged")
+
+    with pytest.raises(WeightsError, match="new: cannot be written"):
+        make()
+    assert (target / "a.txt").read_text() == "damaged"
+    assert [folder.name for folder in target.parent.iterdir()] == ["new"]

@@ -8,9 +8,9 @@ import shutil
 from collections import namedtuple
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from httpx import Request, Response
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
 from camouflage.errors import SettingError, WeightsError
@@ -84,10 +84,37 @@ def test_a_mirror_comes_before_the_hub(
     monkeypatch.setenv(MIRROR, "https://mirror.example")
     assert find(VAE.name) == published
     assert [call["endpoint"] for call in hub.calls] == ["https://mirror.example"]
+    assert hub.calls[0]["token"] is False
     hub.error = OSError("refused")
     with pytest.raises(WeightsError, match="cannot be fetched"):
         find(VAE.name)
-    assert [call["endpoint"] for call in hub.calls[1:]] == ["https://mirror.example", None]
+    assert [call.get("endpoint") for call in hub.calls[1:]] == ["https://mirror.example", None]
+    assert "token" not in hub.calls[2]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://mirror.example", "mirror.example", "https://", "ftp://mirror.example", "/mirror",
+        "http://localhost.example", "http://localhost@mirror.example", "https://[1",
+    ],
+)  # fmt: skip
+def test_a_mirror_is_asked_by_https(
+    hub, models: Path, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setenv(MIRROR, address)
+    with pytest.raises(SettingError, match=f"{MIRROR}: expected an address that begins with https"):
+        find("detector-person")
+    assert hub.calls == []
+
+
+@pytest.mark.parametrize("address", ["http://localhost:80", "http://127.0.0.1:80/", "http://[::1]"])
+def test_a_mirror_on_this_machine(
+    published: Path, hub, models: Path, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setenv(MIRROR, address)
+    assert find(VAE.name) == published
+    assert hub.calls[0]["endpoint"] == address.rstrip("/")
 
 
 def test_without_download_nothing_is_asked(published: Path, hub, models: Path) -> None:
@@ -105,7 +132,7 @@ def test_offline_says_so(models: Path, tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def http_error(kind: type[HfHubHTTPError]) -> HfHubHTTPError:
-    return kind("no", response=Response(404, request=Request("GET", "https://hub.example")))
+    return kind("no", response=SimpleNamespace(headers={}, request=None))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -114,8 +141,10 @@ def http_error(kind: type[HfHubHTTPError]) -> HfHubHTTPError:
         (OSError(errno.ENOSPC, "No space left on device"), "the disk became full"),
         (http_error(RepositoryNotFoundError), "no folder and no repository of the hub"),
         (http_error(HfHubHTTPError), "no network, offline mode, or the hub does not answer"),
+        (HfHubHTTPError.__bases__[0]("dropped"), "or the hub does not answer"),
+        (TimeoutError("too slow"), "or the hub does not answer"),
     ],
-    ids=["full", "unknown", "http"],
+    ids=["full", "unknown", "http", "dropped", "too slow"],
 )
 def test_a_download_that_fails(hub, models: Path, error: Exception, message: str) -> None:
     hub.error = error
@@ -259,3 +288,12 @@ def test_fetching_again(published: Path, hub, models: Path) -> None:
     assert hub.calls == []
     assert fetch(VAE.name, again=True) == published
     assert hub.calls[-1]["force_download"] is True
+
+
+def test_fetching_again_checks_the_folder_that_is_taken(published: Path, hub, models: Path) -> None:
+    own = Path(shutil.copytree(published, models / VAE.name))
+    assert fetch(VAE.name, again=True) == own
+    (own / WEIGHTS).write_bytes(b"damaged")
+    with pytest.raises(WeightsError, match=r"replace the folder sd-vae-ft-mse .*, or remove it"):
+        fetch(VAE.name, again=True)
+    assert hub.calls == []

@@ -15,7 +15,7 @@ NAMES = {
     "controlnet-normals", "controlnet-segmentation", "controlnet-pose", "controlnet-lineart",
     "annotator-depth", "annotator-normals", "annotator-segmentation", "annotator-pose",
     "detector-person", "annotator-openpose", "annotator-lineart", "captioner-blip",
-    "captioner-blip2",
+    "captioner-blip2", "tokenizer-clip",
 }  # fmt: skip
 
 

@@ -48,7 +48,10 @@ class SceneAnnotators:
         captioner: "blip", "blip2", or None: `caption` is refused.
         detect_px: the working size of normals, line art and OpenPose: the short side. The others'
             is in their folders.
-        device, dtype: where the networks run. OpenPose runs in float32 in any case.
+        device: where the networks run.
+        dtype: of the captioner. The annotators run in float32: in bfloat16 a box moves by up to ten
+            pixels of a large picture, and maps by several grey levels.
+        frugal: keep no network once it has run, for a GPU with little memory. BLIP-2 is never kept.
 
     Raises:
         SettingError: a choice that there is not.
@@ -64,6 +67,7 @@ class SceneAnnotators:
         detect_px: int = 512,
         device: str | torch.device = "cpu",
         dtype: torch.dtype = torch.float32,
+        frugal: bool = False,
     ) -> None:
         given = {"pose": pose, "lineart": lineart, "captioner": captioner}
         for name, value in given.items():
@@ -75,6 +79,7 @@ class SceneAnnotators:
         self._captioner: Literal["blip", "blip2"] | None = captioner
         self._sized = {"detect_px": detect_px}
         self._device, self._dtype = device, dtype
+        self.frugal = frugal
         self._held: dict[str, Any] = {}
 
     @property
@@ -109,28 +114,25 @@ class SceneAnnotators:
         """
         _require_known(names)
         require_pictures(pictures)
-        return {name: self._get(name)(pictures) for name in names}
+        return {name: self._run(name, lambda found: found(pictures)) for name in names}
 
     def caption(self, pictures: Sequence[NDArray[np.uint8]]) -> list[str]:
-        """A caption a picture, without names and text; it may be empty. The captioner is freed.
+        """A caption a picture, without names and text; it may be empty.
 
         Raises `SettingError` where there is no captioner.
         """
         self._caption_entry()
         require_pictures(pictures)
-        try:
-            return self._get("caption")(pictures)
-        finally:
-            self._held.pop("caption", None)
-            freed()
+        return self._run("caption", lambda captioner: captioner(pictures))
 
     def people(self, pictures: Sequence[NDArray[np.uint8]]) -> list[list[Person]]:
         """The people that the detector sees in each picture, best first."""
-        return self._get("people")(pictures)
+        return self._run("people", lambda detector: detector(pictures))
 
     def person_masks(self, pictures: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.bool_]]:
         """(H, W) bool a picture: True where the segmentation sees a person."""
-        return [person_mask(classes) for classes in self._get("segmentation").classes(pictures)]
+        classes = self._run("segmentation", lambda annotator: annotator.classes(pictures))
+        return [person_mask(one) for one in classes]
 
     def to(
         self, device: str | torch.device | None = None, dtype: torch.dtype | None = None
@@ -138,8 +140,8 @@ class SceneAnnotators:
         """Move what is loaded, and load there what comes later."""
         self._device = self._device if device is None else device
         self._dtype = self._dtype if dtype is None else dtype
-        for held in self._held.values():
-            held.to(device=self._device, dtype=self._dtype)
+        for name, held in self._held.items():
+            held.to(device=self._device, dtype=self._dtype_of(name))
         return self
 
     def unload(self) -> None:
@@ -158,13 +160,27 @@ class SceneAnnotators:
             return vitpose if self._pose == "vitpose" else ["annotator-openpose"]
         return [f"annotator-{name}"]
 
+    def _dtype_of(self, name: str) -> torch.dtype:
+        return self._dtype if name == "caption" else torch.float32
+
+    def _run(self, name: str, call: Callable[[Any], Any]) -> Any:
+        """``call`` with the network ``name``, which is not kept where memory is short."""
+        try:
+            return call(self._get(name))
+        finally:
+            if self.frugal:
+                self.unload()
+            elif name == "caption" and self._captioner == "blip2":
+                self._held.pop(name, None)
+                freed()
+
     def _get(self, name: str) -> Any:
         if name not in self._held:
             self._held[name] = self._load(name)
         return self._held[name]
 
     def _load(self, name: str) -> Any:
-        place: dict[str, Any] = {"device": self._device, "dtype": self._dtype}
+        place: dict[str, Any] = {"device": self._device, "dtype": self._dtype_of(name)}
         sized = {**place, **self._sized}
         folder = self._folder
         match name:
