@@ -157,8 +157,9 @@ def assemble(module: DenoiserModule, parts: Path) -> BasePipeline:
         size_px=128,
         default_strength=1.0,
         default_steps=16,
-        default_anonymization_scale=1.0,
-        default_control_guidance=1.5,
+        default_anonymization_scale=1.25,
+        default_control_guidance=1.0,
+        default_guidance_rescale=1.0,
     )
 
 

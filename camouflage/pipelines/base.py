@@ -183,12 +183,16 @@ class BasePipeline(
             pretrained_model_name_or_path, variant=kwargs.get("variant"), **hub
         )
         try:
-            return super().from_pretrained(folder, **kwargs)
+            pipeline = super().from_pretrained(folder, **kwargs)
         except (OSError, SafetensorError) as error:
             raise WeightsError(
                 f"{folder.name}: a part is missing, damaged or no safetensors file "
                 f"({type(error).__name__})"
             ) from error
+        for part, module in pipeline.components.items():
+            if isinstance(module, torch.nn.Module):  # diffusers only logs what is missing
+                weights.check_loaded(module, f"{folder.name}: {part}")
+        return pipeline
 
     @classmethod
     def _tiny(cls, use_safetensors: bool, **kwargs: Any) -> "BasePipeline":

@@ -6,8 +6,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-
 from camouflage.errors import WeightsError
 
 HARMLESS = ("position_ids", "text_projection.weight", "logit_scale")
@@ -22,6 +20,8 @@ def load_model(kind: Any, folder: Path, *, dtype: Any, name: str = "") -> Any:
     Raises:
         WeightsError: a file is damaged, or weights are missing, too many or of other shapes.
     """
+    from safetensors import SafetensorError
+
     label = name or folder.name
     try:
         model, report = kind.from_pretrained(

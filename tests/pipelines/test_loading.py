@@ -6,6 +6,7 @@ import json
 import pytest
 import torch
 from diffusers import MultiControlNetModel
+from safetensors.torch import load_file, save_file
 
 from camouflage.errors import SettingError, WeightsError
 from camouflage.mini.autoencoder import SmallAutoencoder
@@ -145,3 +146,14 @@ def test_a_pipeline_without_any_context_is_refused(pipe):
     parts = {**pipe.components, "null_context": None}
     with pytest.raises(WeightsError, match="null_context"):
         BasePipeline(**parts, controls=pipe.config["controls"])
+
+
+def test_weights_that_are_missing_are_refused(tmp_path):
+    """diffusers leaves such parameters without numbers, and says so in its log only."""
+    tiny_pipeline().save_pretrained(tmp_path)
+    file = next((tmp_path / "unet").glob("*.safetensors"))
+    tensors = load_file(file)
+    del tensors[sorted(tensors)[0]]
+    save_file(tensors, file, metadata={"format": "pt"})
+    with pytest.raises(WeightsError, match=r"unet: .*missing"):
+        BasePipeline.from_pretrained(tmp_path)

@@ -154,7 +154,7 @@ def test_wrong_landmarks_leave_nothing_of_a_face_outside(
     def lost(net, crops) -> NDArray[np.float64]:
         return np.zeros((len(crops), len(MESH_INDICES), 2))
 
-    monkeypatch.setattr("camouflage.anonymizer.predict_landmarks", lost)
+    monkeypatch.setattr("camouflage.redraw.predict_landmarks", lost)
     regions = [GivenRegion(box_xyxy=FACE)] if given else None
     bound = anonymizer(noise)
     result = bound(astronaut, seed=1, regions=regions)
