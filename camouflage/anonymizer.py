@@ -95,7 +95,8 @@ class Anonymizer:
         ``regions`` are treated and audited as faces that were found; with ``detect`` faces are
         looked for as well, and those at the same places give way. Without ``detect``, an empty
         ``regions`` states that nobody is in the picture, so that the recipe's policy applies, and
-        None states nothing: such a picture ends as "nobody", whatever the policy.
+        None states nothing: such a picture ends as "nobody", whatever the policy. At scope "scene"
+        all is redrawn and at "people" bodies are looked for in any case.
 
         Raises `PictureError` if ``source`` cannot be read, `SettingError` if a region does not fit
         the picture and `NonFiniteResult` if the model fails; a picture whose audit fails comes back

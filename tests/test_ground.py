@@ -60,6 +60,18 @@ def bound(paint, *, people=(), **changes) -> Anonymizer:
     return Anonymizer(recipe, pipeline=ScenePipeline(paint, people))  # type: ignore[arg-type]
 
 
+def blind_at_first(anonymizer: Anonymizer) -> None:
+    """Its detector sees nobody on the original, and everybody on the result."""
+    detect = anonymizer.detector.detect
+    looks: list[int] = []
+
+    def look(pixels: np.ndarray):
+        looks.append(1)
+        return () if len(looks) == 1 else detect(pixels)
+
+    anonymizer.detector.detect = look  # type: ignore[method-assign]
+
+
 @pytest.fixture(scope="module")
 def astronaut() -> np.ndarray:
     return skimage.data.astronaut()
@@ -102,13 +114,7 @@ def test_a_person_who_was_missed_and_stays_is_refused(astronaut) -> None:
         return drawn
 
     anonymizer = bound(spares_the_middle, scene_px=512)
-    detect, seen = anonymizer.detector.detect, []
-
-    def blind_at_first(pixels):
-        seen.append(1)
-        return () if len(seen) == 1 else detect(pixels)
-
-    anonymizer.detector.detect = blind_at_first  # type: ignore[method-assign]
+    blind_at_first(anonymizer)
     result = anonymizer(astronaut, seed=1)
     assert result.state == "refused"
     assert "was missed and is unchanged" in " ".join(result.verdict.reasons)  # type: ignore[union-attr]
@@ -179,13 +185,7 @@ def test_a_missed_person_is_judged_as_those_that_were_found(astronaut) -> None:
         return drawn
 
     anonymizer = bound(keeps_the_face, scene_px=512)
-    detect, seen = anonymizer.detector.detect, []
-
-    def blind_at_first(pixels):
-        seen.append(1)
-        return () if len(seen) == 1 else detect(pixels)
-
-    anonymizer.detector.detect = blind_at_first  # type: ignore[method-assign]
+    blind_at_first(anonymizer)
     result = anonymizer(astronaut, seed=1)
     assert result.state == "refused"
     assert "was missed before" in " ".join(result.verdict.reasons)  # type: ignore[union-attr]
