@@ -1,6 +1,7 @@
 """How long does a face take, and all that is around the model?
 
     python -m benchmarks.speed
+    python -m benchmarks.speed --beside mini-light
 
 One 640 px portrait, the same face eight times as a batch and one by one, and a photograph of 12
 megapixels by stage. The photograph is the public-domain astronaut (NASA) of scikit-image. Prints a
@@ -91,6 +92,26 @@ def model_seconds(anonymizer: Anonymizer, *, runs: int) -> dict[str, float]:
     }
 
 
+def side_by_side(first: Anonymizer, second: Anonymizer, *, runs: int) -> dict[str, float]:
+    """Seconds a face of two recipes in strict alternation, alone and of eight, and their ratios."""
+    subjects = [subject_of(one, portrait()) for one in (first, second)]
+    found = {}
+    for count in (1, BATCH):
+        seconds: list[list[float]] = [[], []]
+        for run in range(runs + 1):
+            for anonymizer, subject, told in zip((first, second), subjects, seconds, strict=True):
+                start = time.perf_counter()
+                anonymizer.redraw([subject] * count, KEY)
+                if run:  # the first does not count
+                    told.append((time.perf_counter() - start) / count)
+        times = [statistics.median(told) for told in seconds]
+        names = [one.recipe.model for one in (first, second)]
+        what = "one face" if count == 1 else f"a face of {count} in a batch"
+        found |= {f"{name}, {what}": value for name, value in zip(names, times, strict=True)}
+        found[f"{names[1]} / {names[0]}, {what}"] = times[1] / times[0]
+    return found
+
+
 def stage_seconds(anonymizer: Anonymizer, *, runs: int) -> dict[str, float]:
     """Seconds of each stage but the model's on a JPEG of 12 megapixels, and their sum."""
     with tempfile.TemporaryDirectory() as folder:
@@ -135,10 +156,17 @@ def main(
     recipe: Annotated[str, typer.Option(help="A preset's name or a recipe's file.")] = "mini",
     model: Annotated[str | None, typer.Option(help="Another model than the recipe's.")] = None,
     runs: Annotated[int, typer.Option(min=1, help="Of which the median is taken.")] = 5,
+    beside: Annotated[
+        str | None, typer.Option(help="Another recipe: the models alone, in strict alternation.")
+    ] = None,
 ) -> None:
     """Seconds a face and seconds a stage, as a markdown table."""
     settings = Recipe.load(recipe).changed({"face_batch": BATCH})
     anonymizer = Anonymizer.from_recipe(settings.changed({"model": model or settings.model}))
+    if beside is not None:
+        other = Recipe.load(beside).changed({"face_batch": BATCH})
+        typer.echo(table(side_by_side(anonymizer, Anonymizer.from_recipe(other), runs=runs)))
+        return
     seconds = {**model_seconds(anonymizer, runs=runs), **stage_seconds(anonymizer, runs=runs)}
     typer.echo(table(seconds))
     typer.echo(

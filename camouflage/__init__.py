@@ -17,7 +17,9 @@ _HOME = {
     "BasePipeline": "camouflage.pipelines.base",
     "CamouflageError": "camouflage.errors",
     "FaceDetector": "camouflage.subjects.faces",
+    "FacePool": "camouflage.swap",
     "GivenRegion": "camouflage.subjects.given",
+    "LightPipeline": "camouflage.pipelines.light",
     "NobodyFound": "camouflage.errors",
     "Picture": "camouflage.picture",
     "Recipe": "camouflage.recipe",
@@ -31,7 +33,9 @@ __all__ = [
     "BasePipeline",
     "CamouflageError",
     "FaceDetector",
+    "FacePool",
     "GivenRegion",
+    "LightPipeline",
     "NobodyFound",
     "Picture",
     "Recipe",
@@ -45,10 +49,12 @@ if TYPE_CHECKING:
     from camouflage.errors import AuditRefused, CamouflageError, NobodyFound
     from camouflage.picture import Picture
     from camouflage.pipelines.base import BasePipeline
+    from camouflage.pipelines.light import LightPipeline
     from camouflage.recipe import Recipe
     from camouflage.result import Result
     from camouflage.subjects.faces import FaceDetector
     from camouflage.subjects.given import GivenRegion
+    from camouflage.swap import FacePool
 
 
 def __getattr__(name: str) -> Any:

@@ -25,9 +25,12 @@ from PIL import Image
 from camouflage import ground
 from camouflage.attempts import Subject, Work
 from camouflage.audit import Embeddings, Recogniser, audit
+from camouflage.errors import SettingError
 from camouflage.picture import Picture
-from camouflage.recipe import Recipe
+from camouflage.recipe import BaseRecipe, LightRecipe, Recipe
 from camouflage.redraw import Redrawer
+from camouflage.redraw_base import BaseRedrawer
+from camouflage.redraw_light import LightRedrawer
 from camouflage.result import Result
 from camouflage.subjects.faces import Face, FaceDetector
 from camouflage.subjects.given import GivenRegion, given_faces, not_given
@@ -35,6 +38,7 @@ from camouflage.subjects.persons import Body, FacelessBody, bodies_of
 
 if TYPE_CHECKING:
     from camouflage.pipelines.base import BasePipeline
+    from camouflage.pipelines.light import LightPipeline
 
 Source = str | Path | Image.Image | NDArray[np.uint8] | Picture
 
@@ -50,13 +54,13 @@ class Anonymizer:
         self,
         recipe: Recipe,
         *,
-        pipeline: BasePipeline,
+        pipeline: BasePipeline | LightPipeline,
         detector: FaceDetector | None = None,
         recogniser: Recogniser | None = None,
     ) -> None:
         self.recipe = recipe
         self.pipeline = pipeline
-        self.redrawer = Redrawer(recipe=recipe, pipeline=pipeline)
+        self.redrawer = redrawer_of(recipe, pipeline)
         self.detector = detector or FaceDetector(score=recipe.detection_score)
         self.recogniser = recogniser or Recogniser()
 
@@ -251,13 +255,11 @@ class Anonymizer:
         faces = given_faces(result.regions, picture.pixels, detector=self.detector)
         subjects = self.subjects(picture, faces)
         if self.recipe.scope == "scene":
-            rows.append(self.redrawer.frame_maps(picture.pixels))
+            rows.append(self.redrawer.shown_frame(picture.pixels))
         elif self.recipe.scope == "people":
             bodies = self.bodies(picture, self.faces(picture))
             subjects = [*ground.body_subjects(self.redrawer, picture, bodies), *subjects]
-        for subject in subjects:
-            maps = self.redrawer.maps([subject], key)
-            rows.append([subject.pixels, *(several[0] for several in maps.values())])
+        rows += [self.redrawer.shown(subject, key) for subject in subjects]
         return rows
 
     def redraw(
@@ -265,6 +267,23 @@ class Anonymizer:
     ) -> list[NDArray[np.uint8]]:
         """As `Redrawer.crops`: a new face for each subject, (side, side, 3) uint8."""
         return self.redrawer.crops(subjects, key, attempt)
+
+
+def redrawer_of(recipe: Recipe, pipeline: BasePipeline | LightPipeline) -> Redrawer:
+    """What the recipe means for the pipeline.
+
+    Raises `SettingError` if they are not of one method, or the pipeline cannot follow it.
+    """
+    method = "light" if hasattr(pipeline, "image_encoder") else "base"
+    if recipe.method != method:
+        raise SettingError(
+            f"{recipe.model} is a model of method {method}, and the recipe is of {recipe.method}: "
+            f"take the preset of that model, or change the recipe's method"
+        )
+    if isinstance(recipe, LightRecipe):
+        return LightRedrawer(recipe=recipe, pipeline=pipeline)  # pyright: ignore
+    assert isinstance(recipe, BaseRecipe)  # noqa: S101  there are two methods
+    return BaseRedrawer(recipe=recipe, pipeline=pipeline)  # pyright: ignore
 
 
 class Clock:

@@ -31,7 +31,8 @@ class Subject:
     """One face or body, ready to be redrawn. ``name`` binds its noise.
 
     ``pixels`` (side, side, 3) uint8, ``region`` (side, side) bool, ``points_xy``: landmarks (P, 2)
-    in pixels of the crop, for models whose maps are drawn from them.
+    in pixels of the crop, for models whose maps are drawn from them. ``is_face``: it was made for a
+    face, not for a body of which none is seen.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Subject:
     pixels: NDArray[np.uint8]
     region: NDArray[np.bool_]
     points_xy: NDArray[np.float64] | None
+    is_face: bool = True
 
     def patch(self, redrawn: NDArray[np.uint8]) -> Patch:
         """``redrawn`` (side, side, 3) uint8 where this face was."""

@@ -18,6 +18,7 @@ import typer
 
 from camouflage import __version__
 from camouflage.evaluate.command import evaluate
+from camouflage.swap.command import app as pool
 from camouflage.weights.command import app as models
 
 if TYPE_CHECKING:
@@ -54,7 +55,12 @@ Seed = Annotated[
     ),
 ]
 RecipeOption = Annotated[
-    str, typer.Option("--recipe", help="The name of a preset or a recipe's YAML file.")
+    str | None,
+    typer.Option(
+        "--recipe",
+        help="The name of a preset or a recipe's YAML file. Not given: the preset of the --model, "
+        "else mini.",
+    ),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files in the output.")]
 JsonLines = Annotated[
@@ -92,7 +98,7 @@ def options(
 def anonymize(
     inputs: Annotated[list[Path], typer.Argument(help="Pictures and folders of pictures.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")],
-    recipe: RecipeOption = "mini",
+    recipe: RecipeOption = None,
     model: Model = None,
     scope: Annotated[
         str | None,
@@ -206,7 +212,7 @@ def anonymize(
     }
     with _wrong_usage_is_2():
         settings = _recipe(recipe, model=model, changes=changes)
-        command.keep_users_recipe(recipe, settings, output)
+        command.keep_users_recipe(recipe or settings.model, settings, output)
         found = find_jobs(
             inputs, output=output, sheet=sheet, boxes=write_boxes, masks=write_masks, maps=show_maps
         )
@@ -254,7 +260,7 @@ def demo(
 
     changes = {"anonymization_scale": anonymization_scale}
     with _wrong_usage_is_2(), tempfile.TemporaryDirectory() as folder:
-        settings = _recipe("mini", model=model, changes=changes)
+        settings = _recipe(None, model=model, changes=changes)
         source = Path(folder) / "astronaut.png"
         _save_astronaut(source)
         job = Job(source=source, relative=source.name)
@@ -329,12 +335,15 @@ def audit(
 
 app.command()(evaluate)
 app.add_typer(models)
+app.add_typer(pool)
 
 
-def _recipe(name: str, *, model: str | None, changes: Mapping[str, object]) -> Recipe:
-    from camouflage.recipe import Recipe
+def _recipe(name: str | None, *, model: str | None, changes: Mapping[str, object]) -> Recipe:
+    from camouflage.recipe import Recipe, preset_names
 
     given = {key: value for key, value in {"model": model, **changes}.items() if value is not None}
+    if name is None:
+        name = model if model in preset_names() else "mini"
     return Recipe.load(name).changed(given)
 
 

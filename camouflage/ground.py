@@ -98,6 +98,7 @@ def body_subjects(redrawer: Redrawer, picture: Picture, bodies: Sequence[Body]) 
             pixels=crop.cut(picture.pixels),
             region=body.region(crop),
             points_xy=None,
+            is_face=False,
         )
         for body, crop in zip(bodies, crops, strict=True)
     ]

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from camouflage import weights
 from camouflage.errors import SettingError
-from camouflage.recipe import Recipe
+from camouflage.recipe import BaseRecipe, Recipe
 
 if TYPE_CHECKING:
     import torch
 
     from camouflage.pipelines.base import BasePipeline
+    from camouflage.pipelines.light import LightPipeline
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -24,7 +25,7 @@ def placed(
     device: str | None = None,
     dtype: str | None = None,
     low_memory: bool = False,
-) -> BasePipeline:
+) -> BasePipeline | LightPipeline:
     """The pipeline of a recipe, with every weight that its annotators will need at hand.
 
     Args:
@@ -40,10 +41,8 @@ def placed(
         SettingError: no such device or dtype here, or low memory without a GPU.
         WeightsError: what is missing, all of it at once.
     """
-    from camouflage.pipelines.base import BasePipeline
-
     where, numbers = place_of(recipe, device=device, dtype=dtype, low_memory=low_memory)
-    pipeline = BasePipeline.from_pretrained(recipe.model, dtype=numbers)
+    pipeline: Any = _pipeline_class(recipe.model).from_pretrained(recipe.model, dtype=numbers)
     pipeline.set_progress_bar_config(disable=True)
     _require_annotators(recipe, pipeline)
     if low_memory:
@@ -76,13 +75,29 @@ def place_of(
 
 def _is_small(model: str) -> bool:
     """Whether it is a model of aligned faces, as far as its name or folder says."""
-    if model in ("mini", "tiny"):
+    if model in ("mini", "mini-light", "tiny"):
         return True
+    index = _index(model)
+    return bool(index) and index.get("annotators", "aligned_face") == "aligned_face"
+
+
+def _pipeline_class(model: str) -> type[BasePipeline] | type[LightPipeline]:
+    """By the name of a size, or by what a folder says."""
+    if model in ("mini-light", "sd15-light") or _index(model).get("_class_name") == "LightPipeline":
+        from camouflage.pipelines.light import LightPipeline
+
+        return LightPipeline
+    from camouflage.pipelines.base import BasePipeline
+
+    return BasePipeline
+
+
+def _index(model: str) -> dict[str, Any]:
+    """The ``model_index.json`` of a folder, empty where there is none."""
     try:
-        index = json.loads((Path(model) / "model_index.json").read_text(encoding="utf-8"))
+        return json.loads((Path(model) / "model_index.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return False
-    return index.get("annotators", "aligned_face") == "aligned_face"
+        return {}
 
 
 def _device(name: str | None, *, small: bool) -> torch.device:
@@ -101,8 +116,12 @@ def _device(name: str | None, *, small: bool) -> torch.device:
 def _require_annotators(recipe: Recipe, pipeline: Any) -> None:
     if pipeline.config["annotators"] != "scene":
         return
+    people = recipe.scope == "people"
+    if not isinstance(recipe, BaseRecipe):
+        weights.require(pipeline.scene_annotators.needed([], caption=False, people=people))
+        return
     used = {**pipeline.config["default_weights"], **recipe.control_weights}
     names = [name for name, weight in used.items() if weight > 0]
     annotators = pipeline.scene_annotators
     caption = recipe.prompt is None and annotators.has_captioner
-    weights.require(annotators.needed(names, caption=caption, people=recipe.scope == "people"))
+    weights.require(annotators.needed(names, caption=caption, people=people))

@@ -1,7 +1,8 @@
 """Every setting of a run in one flat, frozen value with strict YAML in and out.
 
 A recipe is complete: a missing key is an error as an unknown one is, nothing is inherited, no value
-is interpolated. Presets are files of this package, under ``camouflage/recipes``.
+is interpolated. Each method has settings of its own: `BaseRecipe`, `LightRecipe`, told apart by
+``method``. Presets are files of this package, under ``camouflage/recipes``.
 """
 
 from __future__ import annotations
@@ -12,35 +13,50 @@ import math
 import os
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from typing_extensions import Self
 
 from camouflage.errors import SettingError
 
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-class Rung(BaseModel):
-    """One attempt at a picture, always with new noise: what it adds to the recipe's own numbers."""
-
+class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    anonymization_scale: Weight
+
+class Rung(_Strict):
+    """One attempt at a picture, always with new noise: what it adds to the recipe's own numbers."""
+
     strength: Annotated[float, Field(ge=0, le=1)]
     """The sum stops at 1."""
 
 
-class Recipe(BaseModel):
-    """The settings of a run. Equal recipes have equal :attr:`sha256`.
+class BaseRung(Rung):
+    """Of `BaseRecipe`."""
+
+    anonymization_scale: Weight
+
+
+class LightRung(Rung):
+    """Of `LightRecipe`. Each attempt also swaps for another face of the pool."""
+
+    original_share: Annotated[float, Field(ge=-1, le=0)]
+    """The sum stops at 0."""
+
+
+class Recipe(_Strict):
+    """The settings of a run, those that every method has. Equal recipes have equal :attr:`sha256`.
 
     Raises:
         SettingError: from :meth:`load` and :meth:`changed`, for a value that cannot be.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
+    method: str
+    """"base" or "light": which of the two methods, and so which settings beside these."""
     model: Annotated[str, Field(min_length=1)]
     """A size ("mini", "tiny") or a folder in ``save_pretrained`` layout."""
     scope: Literal["faces", "people", "scene"]
@@ -50,29 +66,13 @@ class Recipe(BaseModel):
     small_face_px: Annotated[int, Field(ge=0)]
     """Faces that are smaller in what the model drew are redrawn again, as crops (people, scene)."""
     prompt: str | None
-    """What the text encoder reads; null = the caption of the picture, or nothing without text."""
+    """What the text encoder reads; null = the caption of the picture (method base), or nothing."""
     negative_prompt: str | None
-    """The text of text guidance's other row; null = no text."""
-    text_guidance: Annotated[float, Field(allow_inf_nan=False)]
-    """g: how far the prompt is followed away from the negative one, 1 = no text guidance."""
-    anonymization_scale: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    """a_s: 0 gives the original back, 1 is the positive controls alone, above 1 pushes away."""
-    control_guidance: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    """c: how far the control maps are followed away from an unsteered face, 1 = no guidance."""
-    guidance_rescale: Annotated[float, Field(ge=0, le=1)]
-    """phi: how much of the contrast that an a_s above 1 adds is taken out again, 0 = none."""
+    """The text of the other row of guidance; null = no text."""
     strength: Annotated[float, Field(gt=0, le=1)]
     """How much of the noise schedule is run, 1 = from pure noise."""
     steps: Annotated[int, Field(ge=1, le=1000)]
     """Denoising steps of the whole schedule."""
-    identity: Literal["learned", "analytic"]
-    """The identity function: the identity ControlNet, or its closed form."""
-    control_weights: dict[str, Weight]
-    """Weight of each control by name, 0 = not computed; one that is not named keeps the model's."""
-    shape_jitter: Annotated[float, Field(ge=0, le=0.3)]
-    """Spread of the random shifts of a face's contours, in eye distances."""
-    colour_coarseness: Annotated[float, Field(ge=0.02, le=0.5)]
-    """Blur of the colours inside a face, as a fraction of the crop's side."""
     threshold: Annotated[float, Field(gt=0, le=2)]
     """dlib distance (Euclidean) that original and result must exceed; unit vectors: at most 2."""
     ladder: Annotated[tuple[Rung, ...], Field(strict=False, min_length=1, max_length=100)]
@@ -114,11 +114,11 @@ class Recipe(BaseModel):
             raise SettingError(f"a recipe must be YAML: {error}") from error
         if not isinstance(values, dict):
             raise SettingError("expected a recipe: one `key: value` a line")
-        return cls._checked(values)
+        return _checked(values)
 
-    def changed(self, settings: dict[str, object]) -> Recipe:
-        """A copy with some settings changed, checked as a whole."""
-        return self._checked({**self.model_dump(), **settings})
+    def changed(self, settings: dict[str, object]) -> Self:
+        """A copy with some settings changed, checked as a whole; the method stays."""
+        return _checked_as(type(self), {**self.model_dump(), **settings})
 
     def dump(self) -> str:
         """The recipe as YAML that :meth:`parse` takes back."""
@@ -130,16 +130,83 @@ class Recipe(BaseModel):
         settings = json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(settings.encode()).hexdigest()
 
-    @classmethod
-    def _checked(cls, values: dict[str, object]) -> Recipe:
-        try:
-            return cls.model_validate(values)
-        except ValidationError as error:
-            problems = (
-                f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
-                for problem in error.errors(include_url=False)
-            )
-            raise SettingError(f"the recipe cannot be used: {'; '.join(problems)}") from error
+
+class BaseRecipe(Recipe):
+    """The settings of CAMOUFLaGE-Base, for `BasePipeline`."""
+
+    method: Literal["base"]
+    text_guidance: Annotated[float, Field(allow_inf_nan=False)]
+    """g: how far the prompt is followed away from the negative one, 1 = no text guidance."""
+    anonymization_scale: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    """a_s: 0 gives the original back, 1 is the positive controls alone, above 1 pushes away."""
+    control_guidance: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    """c: how far the control maps are followed away from an unsteered face, 1 = no guidance."""
+    guidance_rescale: Annotated[float, Field(ge=0, le=1)]
+    """phi: how much of the contrast that an a_s above 1 adds is taken out again, 0 = none."""
+    identity: Literal["learned", "analytic"]
+    """The identity function: the identity ControlNet, or its closed form."""
+    control_weights: dict[str, Weight]
+    """Weight of each control by name, 0 = not computed; one that is not named keeps the model's."""
+    shape_jitter: Annotated[float, Field(ge=0, le=0.3)]
+    """Spread of the random shifts of a face's contours, in eye distances."""
+    colour_coarseness: Annotated[float, Field(ge=0.02, le=0.5)]
+    """Blur of the colours inside a face, as a fraction of the crop's side."""
+    ladder: Annotated[  # type: ignore[assignment]  # a narrower kind of rung
+        tuple[BaseRung, ...], Field(strict=False, min_length=1, max_length=100)
+    ]
+
+
+class LightRecipe(Recipe):
+    """The settings of CAMOUFLaGE-Light, for `LightPipeline`."""
+
+    method: Literal["light"]
+    guidance_scale: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    """g: how far image and prompt are followed away from neither, 1 = no guidance."""
+    image_prompt_scale: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    """How much the image prompt counts, 0 = not at all."""
+    adapter_scale: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    """How much the attribute adapter counts, 0 = not computed."""
+    adapter_steps: Literal["all", "first"]
+    """The steps in which the adapter acts; the released code's acts in the first alone."""
+    original_share: Annotated[float, Field(ge=0, le=1)]
+    """alpha: how much of the original is in the picture from which the noise starts."""
+    attributes_of: Literal["swapped", "original"]
+    """Whose attributes are kept: the swapped face's, as in the released code, or the original's."""
+    swap_alignment: Literal["similarity", "mesh"]
+    """The fake as it is, turned and scaled, or pulled onto the original's landmarks."""
+    swap_blend: Literal["seamless", "alpha"]
+    """How its edge is hidden: gradients, or opacity alone."""
+    swap_threshold: Annotated[float, Field(ge=0, le=2)]
+    """Angular distance that a fake's embedding must exceed, sqrt(2 - 2 cos)."""
+    shape_jitter: Annotated[float, Field(ge=0, le=0.3)]
+    """Spread of the random shifts of a face's contours before the swap, in eye distances."""
+    ladder: Annotated[  # type: ignore[assignment]  # a narrower kind of rung
+        tuple[LightRung, ...], Field(strict=False, min_length=1, max_length=100)
+    ]
+
+
+METHODS: dict[str, type[Recipe]] = {"base": BaseRecipe, "light": LightRecipe}
+
+
+def _checked(values: dict[str, object]) -> Recipe:
+    method = values.get("method")
+    if not isinstance(method, str) or method not in METHODS:
+        raise SettingError(f"method: expected one of {', '.join(METHODS)}, got {method!r}")
+    return _checked_as(METHODS[method], values)
+
+
+_Kind = TypeVar("_Kind", bound=Recipe)
+
+
+def _checked_as(kind: type[_Kind], values: dict[str, object]) -> _Kind:
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        problems = (
+            f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
+            for problem in error.errors(include_url=False)
+        )
+        raise SettingError(f"the recipe cannot be used: {'; '.join(problems)}") from error
 
 
 class _NoDoubles(yaml.SafeLoader):

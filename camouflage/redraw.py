@@ -1,17 +1,21 @@
-"""New pixels for crops and for whole pictures: a pipeline with the numbers of a recipe."""
+"""New pixels for crops and for whole pictures: what is the same for every method.
+
+What a recipe means for its pipeline: `camouflage.redraw_base` and `camouflage.redraw_light`.
+"""
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from camouflage.annotators import draw_maps, face_region, jittered, predict_landmarks
+from camouflage.annotators import face_region, predict_landmarks
 from camouflage.attempts import Subject
 from camouflage.errors import OutOfMemory, SettingError
 from camouflage.obfuscate import grown
@@ -20,9 +24,7 @@ from camouflage.recipe import Recipe, Rung
 from camouflage.subjects.cover import covered, crop_of
 from camouflage.subjects.faces import Face
 from camouflage.subjects.given import GivenFace
-
-if TYPE_CHECKING:
-    from camouflage.pipelines.base import BasePipeline
+from camouflage.subjects.persons import FacelessBody
 
 HEAD_MARGIN = 0.2
 """By how much of its sides a face's box grows where no landmarks say what the face is: CenterFace's
@@ -39,65 +41,37 @@ NO_MEMORY = (
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Steering:
-    """What a model of scenes is steered by, the same in every attempt: ``maps`` by control,
-    (H, W, 3) uint8, and a ``prompt``, None where there is no text.
-    """
-
-    maps: dict[str, NDArray[np.uint8]]
-    prompt: str | None
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Redrawer:
+class Redrawer(ABC):
     """Which crops, which maps, which numbers: what a recipe means for its pipeline.
-
-    A pipeline of aligned faces (``mini``) gets its maps drawn here, from landmarks that are shifted
-    at random; one of scenes (``sd15``) annotates by itself.
 
     Raises:
         SettingError: the recipe has settings that this pipeline cannot follow.
     """
 
     recipe: Recipe
-    pipeline: BasePipeline
-    _steering: dict[str, Steering] = field(init=False, default_factory=dict, repr=False)
+    pipeline: Any
 
     def __post_init__(self) -> None:
-        recipe, config = self.recipe, self.pipeline.config
-        if unknown := sorted(set(recipe.control_weights) - set(config["controls"])):
-            raise SettingError(
-                f"control_weights: unknown control {unknown}; this pipeline has "
-                f"{config['controls']}"
-            )
         if self.aligned:
-            _require_aligned(recipe, self.pipeline)
-        elif recipe.negative_prompt is not None and recipe.text_guidance == 1:
-            raise SettingError("negative_prompt: it acts only with a text_guidance other than 1")
-        scales = [self.numbers(rung)[0] for rung in recipe.ladder]
-        has_net = getattr(self.pipeline, "identity_controlnet", True) is not None
-        if recipe.identity == "learned" and not has_net and any(scale != 1 for scale in scales):
-            raise SettingError(
-                f"identity: {recipe.model} has no identity ControlNet, which every "
-                "anonymization_scale but 1 needs; use identity: analytic"
-            )
+            _require_aligned(self.recipe, self.pipeline)
+        self._check()
+
+    @abstractmethod
+    def _check(self) -> None:
+        """Raises `SettingError` for what this method or its pipeline cannot do."""
 
     @property
     def aligned(self) -> bool:
         """Whether the pipeline is one of aligned faces."""
         return self.pipeline.config.get("annotators", "aligned_face") == "aligned_face"
 
-    @property
-    def control_weights(self) -> dict[str, float]:
-        """The weight of each control in this recipe."""
-        return {**self.pipeline.config["default_weights"], **self.recipe.control_weights}
+    @abstractmethod
+    def numbers(self, rung: Rung) -> tuple[float | None, float]:
+        """Anonymization scale (None: the method has none) and strength of an attempt."""
 
-    def numbers(self, rung: Rung) -> tuple[float, float]:
-        """Anonymization scale and strength of an attempt."""
-        return (
-            self.recipe.anonymization_scale + rung.anonymization_scale,
-            min(self.recipe.strength + rung.strength, 1.0),
-        )
+    def strength(self, rung: Rung) -> float:
+        """The recipe's and the rung's, at most 1."""
+        return min(self.recipe.strength + rung.strength, 1.0)
 
     def subjects(self, picture: Picture, faces: Sequence[Face]) -> list[Subject]:
         """Every face with its crop, landmarks and region, which covers the face's box or mask."""
@@ -117,6 +91,7 @@ class Redrawer:
                 pixels=pixels[i],
                 region=regions[i],
                 points_xy=points[i],
+                is_face=not isinstance(face, FacelessBody),
             )
             for i, face in enumerate(faces)
         ]
@@ -142,42 +117,9 @@ class Redrawer:
                 done += crops
         return done
 
+    @abstractmethod
     def _drawn(self, batch: Sequence[Subject], key: str, attempt: int) -> list[NDArray[np.uint8]]:
-        pictures, names = [subject.pixels for subject in batch], [subject.name for subject in batch]
-        if not self.aligned:
-            return self._run_steered(pictures, names, key, attempt)
-        maps = self.maps(batch, key, attempt)
-        return self._run(pictures, maps, self.recipe.prompt, names, key, attempt)
-
-    def _run_steered(
-        self, pictures: list[NDArray[np.uint8]], names: list[str], key: str, attempt: int
-    ) -> list[NDArray[np.uint8]]:
-        steering = self._steered(pictures, names)
-        maps = {name: [one.maps[name] for one in steering] for name in steering[0].maps}
-        prompts = [one.prompt for one in steering if one.prompt is not None]
-        return self._run(pictures, maps, prompts or None, names, key, attempt)
-
-    def _steered(self, pictures: list[NDArray[np.uint8]], names: list[str]) -> list[Steering]:
-        """Annotates what was not annotated yet; what belongs to another picture is forgotten."""
-        picture = names[0].split(":")[0]
-        for old in [name for name in self._steering if not name.startswith(picture)]:
-            del self._steering[old]
-        new = [i for i, name in enumerate(names) if name not in self._steering]
-        if new:
-            some = [pictures[i] for i in new]
-            maps = self.pipeline.annotate(some, self._maps_in_use)
-            prompts = self.recipe.prompt
-            texts = self.pipeline.captions(some) if prompts is None else [prompts] * len(new)
-            for k, i in enumerate(new):
-                self._steering[names[i]] = Steering(
-                    maps={name: several[k] for name, several in maps.items()},
-                    prompt=None if texts is None else texts[k],
-                )
-        return [self._steering[name] for name in names]
-
-    @property
-    def _maps_in_use(self) -> list[str]:
-        return [name for name, weight in self.control_weights.items() if weight > 0]
+        """`crops` of one batch."""
 
     def frame(
         self, pixels: NDArray[np.uint8], name: str, key: str, attempt: int = 0
@@ -190,10 +132,16 @@ class Redrawer:
 
         Raises `OutOfMemory`.
         """
-        view = _resized(pixels, self.frame_size_hw(pixels.shape[:2]))
-        drawn = _unless_out_of_memory(lambda: self._run_steered([view], [name], key, attempt), 1)
+        view = self.view(pixels)
+        drawn = _unless_out_of_memory(lambda: [self._drawn_frame(view, name, key, attempt)], 1)
         assert drawn is not None  # noqa: S101  one picture fits or raises
         return _resized(drawn[0], pixels.shape[:2])
+
+    @abstractmethod
+    def _drawn_frame(
+        self, view: NDArray[np.uint8], name: str, key: str, attempt: int
+    ) -> NDArray[np.uint8]:
+        """A picture of the model's size anew."""
 
     def frame_size_hw(self, size_hw: Sequence[int]) -> tuple[int, int]:
         """At which size `frame` draws a picture of ``size_hw``; longer than 4:1 it is squeezed."""
@@ -203,73 +151,17 @@ class Redrawer:
         height, width = (max(round(one / multiple), 1) * multiple for one in sides)
         return height, width
 
-    def frame_maps(self, pixels: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
-        """The picture as `frame` shows it to the model, and its control maps."""
-        view = _resized(pixels, self.frame_size_hw(pixels.shape[:2]))
-        maps = self.pipeline.annotate([view], self._maps_in_use)
-        return [view, *(several[0] for several in maps.values())]
+    @abstractmethod
+    def shown(self, subject: Subject, key: str) -> list[NDArray[np.uint8]]:
+        """A subject as the model sees it, and what steers it, (h, w, 3) uint8 each."""
 
-    def maps(
-        self, subjects: Sequence[Subject], key: str, attempt: int = 0
-    ) -> dict[str, list[NDArray[np.uint8]]]:
-        """The control maps of an attempt, by control.
+    @abstractmethod
+    def shown_frame(self, pixels: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+        """The same of a whole picture."""
 
-        Those of aligned faces change with the attempt, as the shape of the face does.
-        """
-        names = self._maps_in_use
-        if not self.aligned:
-            return dict(self.pipeline.annotate([subject.pixels for subject in subjects], names))
-        from camouflage.denoise.seeds import generator_for
-
-        side = self.pipeline.config["size_px"]
-        points = [
-            jittered(
-                subject.points_xy,
-                side,
-                spread=self.recipe.shape_jitter,
-                generator=generator_for(key, f"{subject.name}:shape", attempt),
-            )
-            for subject in subjects
-            if subject.points_xy is not None
-        ]
-        return draw_maps(
-            [subject.pixels for subject in subjects],
-            np.stack(points),
-            names,
-            regions=[subject.region for subject in subjects],
-            coarseness=self.recipe.colour_coarseness,
-        )
-
-    def _run(
-        self,
-        pictures: list[NDArray[np.uint8]],
-        maps: dict[str, list[NDArray[np.uint8]]],
-        prompt: str | list[str] | None,
-        names: list[str],
-        key: str,
-        attempt: int,
-    ) -> list[NDArray[np.uint8]]:
-        from camouflage.denoise.seeds import generator_for
-
-        recipe = self.recipe
-        anonymization_scale, strength = self.numbers(recipe.ladder[attempt])
-        output: Any = self.pipeline(
-            pictures,
-            control_images=maps,
-            control_weights=self.control_weights,
-            control_guidance=recipe.control_guidance,
-            prompt=prompt,
-            negative_prompt=recipe.negative_prompt,
-            text_guidance=recipe.text_guidance,
-            anonymization_scale=anonymization_scale,
-            guidance_rescale=recipe.guidance_rescale,
-            strength=strength,
-            num_inference_steps=recipe.steps,
-            identity=recipe.identity,
-            generator=[generator_for(key, name, attempt) for name in names],
-            output_type="pil",
-        )
-        return [np.asarray(image) for image in output.images]
+    def view(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """A whole picture at the size at which `frame` shows it to the model."""
+        return _resized(pixels, self.frame_size_hw(pixels.shape[:2]))
 
 
 def _require_aligned(recipe: Recipe, pipeline: Any) -> None:
@@ -283,8 +175,6 @@ def _require_aligned(recipe: Recipe, pipeline: Any) -> None:
         )
     if recipe.prompt is not None or recipe.negative_prompt is not None:
         raise SettingError(f"{recipe.model} has no text encoder: prompt must be null")
-    if recipe.text_guidance != 1:
-        raise SettingError(f"{recipe.model} has no text encoder: text_guidance must be 1")
 
 
 def with_head(face: Face, size_hw: tuple[int, int]) -> Face:

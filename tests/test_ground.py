@@ -11,7 +11,7 @@ from PIL import Image
 
 from camouflage import Anonymizer, AuditRefused, GivenRegion, Recipe
 from camouflage.errors import OutOfMemory, SettingError
-from camouflage.redraw import Redrawer
+from camouflage.redraw_base import BaseRedrawer
 from camouflage.subjects.faces import Face
 
 RUNG = {"anonymization_scale": 0.0, "strength": 0.0}
@@ -315,7 +315,7 @@ def test_no_memory_for_a_scene(astronaut) -> None:
 def test_unknown_controls_are_refused() -> None:
     recipe = Recipe.load("sd15").changed({"control_weights": {"landmarks": 1.0}})
     with pytest.raises(SettingError, match="landmarks"):
-        Redrawer(recipe=recipe, pipeline=ScenePipeline(noise))  # type: ignore[arg-type]
+        BaseRedrawer(recipe=recipe, pipeline=ScenePipeline(noise))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -330,7 +330,7 @@ def test_what_cannot_work_is_refused_before_any_picture(changes, message: str) -
     pipeline = ScenePipeline(noise)
     pipeline.identity_controlnet = None  # type: ignore[attr-defined]
     with pytest.raises(SettingError, match=message):
-        Redrawer(recipe=recipe, pipeline=pipeline)  # type: ignore[arg-type]
+        BaseRedrawer(recipe=recipe, pipeline=pipeline)  # type: ignore[arg-type]
 
 
 def test_the_sheet_of_maps_has_a_limit() -> None:

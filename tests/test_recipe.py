@@ -9,7 +9,15 @@ import yaml
 from pydantic import ValidationError
 
 from camouflage.errors import SettingError
-from camouflage.recipe import Recipe, preset_names
+from camouflage.recipe import (
+    METHODS,
+    BaseRecipe,
+    BaseRung,
+    LightRecipe,
+    LightRung,
+    Recipe,
+    preset_names,
+)
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -24,17 +32,112 @@ def test_mini_is_there() -> None:
     assert Recipe.load("mini").model == "mini"
 
 
-@pytest.mark.parametrize("key", Recipe.model_fields)
-def test_a_missing_key_is_an_error(key: str) -> None:
-    values = yaml.safe_load(Recipe.load("mini").dump())
+KEYS = [
+    *(("mini", key) for key in BaseRecipe.model_fields),
+    *(("mini-light", key) for key in LightRecipe.model_fields),
+]
+
+
+@pytest.mark.parametrize(("preset", "key"), KEYS)
+def test_a_missing_key_is_an_error(preset: str, key: str) -> None:
+    values = yaml.safe_load(Recipe.load(preset).dump())
     del values[key]
     with pytest.raises(SettingError, match=key):
         Recipe.parse(yaml.safe_dump(values))
 
 
-def test_an_unknown_key_is_an_error() -> None:
+@pytest.mark.parametrize("preset", ["mini", "mini-light"])
+def test_an_unknown_key_is_an_error(preset: str) -> None:
     with pytest.raises(SettingError, match="anonymisation_scale"):
-        Recipe.parse(Recipe.load("mini").dump() + "anonymisation_scale: 2\n")
+        Recipe.parse(Recipe.load(preset).dump() + "anonymisation_scale: 2\n")
+
+
+def test_the_method_says_which_settings_there_are() -> None:
+    kinds = {"mini": BaseRecipe, "sd15": BaseRecipe}
+    kinds |= {"mini-light": LightRecipe, "sd15-light": LightRecipe}
+    rungs = {BaseRecipe: BaseRung, LightRecipe: LightRung}
+    for name in preset_names():
+        recipe = Recipe.load(name)
+        assert type(recipe) is kinds[name] is METHODS[recipe.method]
+        assert {type(rung) for rung in recipe.ladder} == {rungs[type(recipe)]}
+
+
+@pytest.mark.parametrize("method", ["Light", "", None, 3, ["light"], {"light": 1}, True])
+def test_a_method_that_there_is_not_is_an_error(method: object) -> None:
+    values = yaml.safe_load(Recipe.load("mini-light").dump()) | {"method": method}
+    with pytest.raises(SettingError, match="method: expected one of base, light"):
+        Recipe.parse(yaml.safe_dump(values))
+
+
+OWN = [
+    *(("mini-light", key) for key in set(BaseRecipe.model_fields) - set(LightRecipe.model_fields)),
+    *(("mini", key) for key in set(LightRecipe.model_fields) - set(BaseRecipe.model_fields)),
+]
+
+
+@pytest.mark.parametrize(("preset", "key"), sorted(OWN))
+def test_a_setting_of_the_other_method_is_an_error(preset: str, key: str) -> None:
+    other = Recipe.load("mini" if preset == "mini-light" else "mini-light")
+    value = yaml.safe_load(other.dump())[key]
+    with pytest.raises(SettingError, match=key):
+        Recipe.parse(Recipe.load(preset).dump() + yaml.safe_dump({key: value}))
+    with pytest.raises(SettingError, match=key):
+        Recipe.load(preset).changed({key: value})
+
+
+@pytest.mark.parametrize("preset", ["mini", "mini-light"])
+def test_another_method_alone_makes_no_recipe_of_it(preset: str) -> None:
+    recipe = Recipe.load(preset)
+    other = "light" if preset == "mini" else "base"
+    with pytest.raises(SettingError, match="method"):
+        recipe.changed({"method": other})
+    values = yaml.safe_load(recipe.dump()) | {"method": other}
+    with pytest.raises(SettingError):
+        Recipe.parse(yaml.safe_dump(values))
+
+
+def test_a_rung_of_the_other_method_is_an_error() -> None:
+    with pytest.raises(SettingError, match="ladder"):
+        Recipe.load("mini").changed({"ladder": [{"strength": 0.0, "original_share": 0.0}]})
+    with pytest.raises(SettingError, match="ladder"):
+        Recipe.load("mini-light").changed({"ladder": [{"strength": 0, "anonymization_scale": 0}]})
+
+
+@pytest.mark.parametrize("preset", ["mini", "mini-light"])
+def test_a_change_keeps_the_kind(preset: str) -> None:
+    recipe = Recipe.load(preset)
+    changed = recipe.changed({"steps": 20})
+    assert type(changed) is type(recipe)
+    assert [type(rung) for rung in changed.ladder] == [type(rung) for rung in recipe.ladder]
+    assert changed.method == recipe.method
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("guidance_scale", -0.1),
+        ("guidance_scale", float("inf")),
+        ("image_prompt_scale", -1.0),
+        ("adapter_scale", float("nan")),
+        ("adapter_steps", "last"),
+        ("original_share", 1.01),
+        ("original_share", -0.01),
+        ("attributes_of", "fake"),
+        ("swap_alignment", "none"),
+        ("swap_blend", "none"),
+        ("swap_threshold", 2.1),
+        ("shape_jitter", 0.4),
+        ("strength", 0.0),
+        ("ladder", []),
+        ("ladder", [{"strength": 0.0}]),
+        ("ladder", [{"strength": 0.0, "original_share": 0.1}]),
+        ("ladder", [{"strength": -0.1, "original_share": 0.0}]),
+        ("on_refusal", "copy"),
+    ],
+)
+def test_wrong_values_of_light(key: str, value: object) -> None:
+    with pytest.raises(SettingError, match=key):
+        Recipe.load("mini-light").changed({key: value})
 
 
 def test_a_key_given_twice_is_an_error() -> None:

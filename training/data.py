@@ -16,15 +16,19 @@ from webdataset.compat import WebDataset
 from webdataset.shardlists import split_by_node
 
 from camouflage.annotators import draw_maps
+from camouflage.annotators.attributes.spatial import spatial_encoding
 from camouflage.annotators.colour import COARSENESS
-from camouflage.annotators.landmarks import MESH_INDICES, MIRROR
+from camouflage.annotators.landmarks import MESH_INDICES, MIRROR, five_points, inner_box
 from training.prepare import MARGIN, SIDE, decode
 
 
 class CropData(L.LightningDataModule):
     """Batches of aligned crops: ``pixels`` (B, 3, 128, 128) in [-1, 1], and with ``landmarks`` a
     file of `training.label_landmarks`, ``points_xy`` (B, P, 2) in crop pixels and, for every name
-    in ``controls``, its control map (B, 3, 128, 128) uint8.
+    in ``controls``, its control map (B, 3, 128, 128) uint8. With ``attributes``, a file of
+    `training.label_attributes`, also ``attributes`` (B, 40), NaN where nobody knows; and with
+    ``map_side``, the latent's side, also ``maps`` (B, 41, map_side, map_side), their spatial
+    encoding, in which what nobody knows is 0.
 
     ``coarseness`` is the range from which each training sample's colour map takes its own, evenly
     in its logarithm: one model then serves every coarseness in it.
@@ -41,8 +45,14 @@ class CropData(L.LightningDataModule):
         controls: Sequence[str] = (),
         degrade: bool = False,
         coarseness: tuple[float, float] = (COARSENESS, COARSENESS),
+        attributes: Path | None = None,
+        map_side: int | None = None,
     ) -> None:
         super().__init__()
+        self.map_side = map_side
+        if map_side is not None and (attributes is None or landmarks is None):
+            raise ValueError("maps are made of attributes and landmarks: give both their files")
+        self.attributes = None if attributes is None else read_attributes(attributes)
         self.coarseness = coarseness
         self.folder, self.batch_size, self.epoch_samples = Path(folder), batch_size, epoch_samples
         self.workers, self.degrade, self.controls = workers, degrade, tuple(controls)
@@ -77,7 +87,8 @@ class CropData(L.LightningDataModule):
         )
 
     def _labelled(self, sample: dict) -> bool:
-        return self.labels is None or sample["__key__"] in self.labels
+        tables = [table for table in (self.labels, self.attributes) if table is not None]
+        return all(sample["__key__"] in table for table in tables)
 
     def _train_sample(self, sample: dict) -> dict[str, Tensor]:
         generator = np.random.default_rng(int(torch.randint(2**31, ()).item()))
@@ -105,7 +116,25 @@ class CropData(L.LightningDataModule):
             coarseness = COARSENESS if generator is None else self._some_coarseness(generator)
             maps = draw_maps([pixels], points[None], self.controls, coarseness=coarseness)
             batch |= {name: torch.from_numpy(m[0]).permute(2, 0, 1) for name, m in maps.items()}
+        if self.attributes is not None:
+            attributes = self.attributes[sample["__key__"]]
+            batch["attributes"] = torch.from_numpy(attributes)
+            if self.map_side is not None:
+                encoded = self._encoded(batch["points_xy"].double().numpy(), attributes)
+                batch["maps"] = torch.from_numpy(encoded)
         return batch
+
+    def _encoded(
+        self, points_xy: NDArray[np.float64], attributes: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        assert self.map_side is not None  # noqa: S101  its caller has looked
+        return spatial_encoding(
+            [inner_box(points_xy)],
+            [five_points(points_xy)],
+            np.nan_to_num(attributes)[None],
+            size_hw=(SIDE, SIDE),
+            latent_hw=(self.map_side, self.map_side),
+        )
 
     def _some_coarseness(self, generator: np.random.Generator) -> float:
         low, high = np.log(self.coarseness)
@@ -121,6 +150,12 @@ def read_labels(path: Path) -> dict[str, NDArray[np.float64]]:
     """Key to (P, 2) float64, the points that this package uses, in pixels of the stored crop."""
     with np.load(path) as labels:
         return {key: labels[key][MESH_INDICES, :2].astype(np.float64) for key in labels.files}
+
+
+def read_attributes(path: Path) -> dict[str, NDArray[np.float32]]:
+    """Key to (40,) float32, probabilities in the order of `CELEBA_ATTRIBUTES`, NaN if unknown."""
+    with np.load(path) as labels:
+        return {key: labels[key] for key in labels.files}
 
 
 def no_jitter() -> NDArray[np.float64]:

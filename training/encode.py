@@ -5,22 +5,25 @@ from __future__ import annotations
 import json
 import tarfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import torch
 import typer
+from numpy.typing import NDArray
 
-from camouflage.denoise.latents import Autoencoder
 from training.frozen import load_autoencoder, weights_folder
-from training.shards import PREPARED, Prepared, shard_paths, vae_facts, write_shard
+from training.shards import BLOB, PREPARED, Files, Prepared, shard_paths, vae_facts, write_shard
 from training.squares import Squares, encoded, keyed_squares
 from training.survey import SEEN, Plan, Seen, find_pictures, look, make_plan
 
 LEFT_OUT = "left_out.jsonl"
+Encoding = Callable[[Iterator[tuple[str, NDArray[np.uint8]]]], Iterator[tuple[str, Files]]]
+"""Keys and squares to keys and what is stored of them."""
 MOST_SAMPLES = 1000
 """In a shard: about 64 MB at 512 px with mirror images, and what an interrupted run loses."""
 
@@ -66,18 +69,24 @@ def latents(
         pictures={split: len(pictures) for split, pictures in plan.splits.items()},
     )
     begin(output, prepared, plan)
-    found = "cuda" if torch.cuda.is_available() else "cpu"
-    model = model.to(found if device == "auto" else device)
+    model = model.to(device_of(device))
+    encoding = partial(encoded, model=model, batch=batch, mirror=mirror)
     for split, pictures in plan.splits.items():
         paths = [(picture, files[picture.name]) for picture in pictures]
-        write_split(output, split, paths, prepared, model, batch=batch, workers=workers)
+        write_split(output, split, paths, prepared, encoding, workers=workers)
     finish(output, prepared)
+
+
+def device_of(name: str) -> str:
+    """As torch names it; "auto" is a GPU if there is one."""
+    found = "cuda" if torch.cuda.is_available() else "cpu"
+    return found if name == "auto" else name
 
 
 def begin(output: Path, prepared: Prepared, plan: Plan) -> None:
     """Note the settings before the first shard, or refuse to mix two sets of them in one folder."""
     if (output / PREPARED).is_file():
-        found = replace(Prepared.read(output), samples={}, left_out={}, complete=False)
+        found = replace(type(prepared).read(output), samples={}, left_out={}, complete=False)
         if found != prepared:
             names = [k for k, v in vars(found).items() if v != getattr(prepared, k)]
             raise typer.BadParameter(
@@ -113,7 +122,7 @@ def count_samples(output: Path, split: str) -> int:
     total = 0
     for path in shard_paths(output, split):
         with tarfile.open(path) as tar:
-            total += len(tar.getnames())
+            total += sum(name.endswith(f".{BLOB}") for name in tar.getnames())
     return total
 
 
@@ -122,9 +131,8 @@ def write_split(
     split: str,
     pictures: Sequence[tuple[Seen, Path]],
     prepared: Prepared,
-    model: Autoencoder,
+    encoding: Encoding,
     *,
-    batch: int,
     workers: int,
 ) -> None:
     """The shards of ``split`` that are not there yet."""
@@ -135,5 +143,5 @@ def write_split(
             continue
         squares = Squares(pictures[number * size :][:size], prepared.side_px, prepared.crops)
         stream = keyed_squares(squares, number * size, workers, partial(note_left_out, output))
-        count = write_shard(path, encoded(stream, model, batch=batch, mirror=prepared.mirror))
+        count = write_shard(path, encoding(stream))
         typer.echo(f"{path.name}: {count} samples")

@@ -7,6 +7,12 @@
         --config configs/training/denoiser.yaml --parts runs/mini --output camouflage/mini/weights
     python -m training.export identity runs/identity-sd15/last.ckpt \\
         --base realistic-vision-5.1 --output runs/identity-controlnet
+    python -m training.export encoder runs/encoder-mini/last.ckpt \\
+        --crops runs/crops --output runs/mini-light/image_encoder
+    python -m training.export attributes runs/attributes-mini/last.ckpt \\
+        --output runs/mini-light/attribute_net
+    python -m training.export light runs/light-mini/last.ckpt \\
+        --config configs/training/light-mini.yaml --output runs/mini-light
 
 A checkpoint that was written with Lightning's weight averaging holds the averaged weights.
 """
@@ -15,30 +21,44 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import numpy as np
 import torch
 import typer
 import yaml
 from diffusers import DPMSolverMultistepScheduler, UNet2DConditionModel
 from diffusers.models.controlnets.multicontrolnet import MultiControlNetModel
+from numpy.typing import NDArray
+from torch import Tensor
 
 from camouflage.adapters.identity import identity_controlnet
-from camouflage.annotators.landmarks import LandmarkNet
+from camouflage.adapters.image_prompt import save_image_prompt
+from camouflage.annotators.image_encoder import encoder_input, side_of
+from camouflage.annotators.landmarks import LandmarkNet, inner_box
 from camouflage.mini.autoencoder import SmallAutoencoder
+from camouflage.mini.image_encoder import TOKEN_LAYERS, SmallImageEncoder
 from camouflage.pipelines.base import BasePipeline
 from camouflage.weights import write_sums
+from training.attributes import KNOWN, AttributeModule
 from training.autoencoder import AutoencoderModule
-from training.data import CropData
+from training.data import CropData, read_attributes, read_labels
 from training.denoiser import DenoiserModule, Mixture
 from training.frozen import weights_folder, weights_sha256
 from training.identity_card import card
+from training.image_encoder import ImageEncoderModule
 from training.landmarks import LandmarkModule
+from training.light import Drops, LightModule
+from training.prepare import read_shards
 
 Checkpoint = Annotated[Path, typer.Argument(help="a Lightning checkpoint")]
 Output = Annotated[Path, typer.Option(help="the folder to write")]
 SHARD = "15MB"
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
+
+COMPONENTS = 32
+"""Of an embedding, beside the attributes."""
+RIDGE = 300.0
 
 app = typer.Typer(add_completion=False, help=__doc__.splitlines()[0])
 
@@ -134,6 +154,108 @@ def identity(
     text = card(Path(base).name, state, figures, dtype=dtype, parameters=parameters)
     (output / "README.md").write_text(text, encoding="utf-8")
     write_sums(output)
+
+
+@app.command()
+def encoder(
+    checkpoint: Checkpoint,
+    output: Output,
+    crops: Annotated[Path, typer.Option(help="shards on which embeddings are spread out")],
+) -> None:
+    """The image encoder of mini-light, fp16, with embeddings that differ from face to face."""
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    module = ImageEncoderModule(**arguments_of(state))
+    module.load_state_dict(state["state_dict"])
+    searchable(module.encoder, crops).half().save_pretrained(output)
+
+
+@app.command()
+def attributes(checkpoint: Checkpoint, output: Output) -> None:
+    """The attribute network of mini-light, fp16."""
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    module = AttributeModule(**arguments_of(state))
+    module.load_state_dict(state["state_dict"])
+    module.net.half().save_pretrained(output)
+
+
+@app.command()
+def light(
+    checkpoint: Checkpoint,
+    output: Output,
+    config: Annotated[Path, typer.Option(help="the YAML that the checkpoint was trained with")],
+    dtype: Annotated[str, typer.Option(help="float16, bfloat16 or float32")] = "float16",
+    max_shard_size: Annotated[str, typer.Option(help="of one weight file")] = SHARD,
+) -> None:
+    """What CAMOUFLaGE-Light adds to its base: ``ip_adapter/`` and ``adapter/``, with checksums.
+
+    Raises:
+        ValueError: the checkpoint was trained on another UNet than that of the configuration.
+    """
+    settings = yaml.safe_load(config.read_text())["model"]["init_args"]
+    module = LightModule(**settings | {"drops": Drops(**settings["drops"]), "weights": None})
+    state = torch.load(checkpoint, map_location="cpu", weights_only=False)
+    module.on_load_checkpoint(state)
+    module.load_state_dict(state["state_dict"])
+    numbers = DTYPES[dtype]
+    module.adapter.to(numbers).save_pretrained(output / "adapter", max_shard_size=max_shard_size)
+    save_image_prompt(module.unet.to(numbers), output / "ip_adapter")
+    write_sums(output)
+
+
+@torch.no_grad()
+def searchable(encoder: SmallImageEncoder, crops: Path) -> SmallImageEncoder:
+    """The encoder with an embedding in which near faces look alike, for the search of a pool.
+
+    What the encoder knows of a face is brought to mean 0 and spread 1 over the training faces, as
+    their boxes cut them. The embedding is its first `COMPONENTS` principal components, of equal
+    spread, and beside them what a ridge regression can tell of each known attribute, which together
+    weigh as much. Numbers are our choice.
+    """
+    points, labels = read_labels(crops / "landmarks.npz"), read_attributes(crops / "attributes.npz")
+    faces = [(key, crop) for key, crop in read_shards(crops, "train") if key in points]
+    boxes = [cut(crop, inner_box(points[key])) for key, crop in faces]
+    wanted = torch.from_numpy(np.stack([labels[key][KNOWN] for key, _ in faces]))
+    found = []
+    for at in range(0, len(boxes), 64):
+        grid = encoder.body[:TOKEN_LAYERS](encoder_input(boxes[at : at + 64], side_of(encoder)))
+        found.append(encoder.described(grid))
+    described = torch.cat(found)
+    mean, std = described.mean(0), described.std(0) + 1e-3
+    x = (described - mean) / std
+    weight = torch.cat([principal(x), 2.5 * ridge(x, wanted)])
+    made = SmallImageEncoder.from_config(encoder.config, projection_dim=len(weight))
+    for part in ("body", "norm", "features"):
+        getattr(made, part).load_state_dict(getattr(encoder, part).state_dict())
+    made.described_mean.copy_(mean)
+    made.described_std.copy_(std)
+    made.visual_projection.weight.copy_(weight)
+    made.visual_projection.bias.zero_()
+    return made
+
+
+def principal(x: Tensor) -> Tensor:
+    """(COMPONENTS, D): rows that bring (N, D) of mean 0 to components of spread 1."""
+    _, spread, axes = torch.linalg.svd(x, full_matrices=False)
+    return (axes / spread[:, None] * len(x) ** 0.5)[:COMPONENTS]
+
+
+def ridge(x: Tensor, wanted: Tensor) -> Tensor:
+    """(K, D): rows that tell ``wanted`` (N, K) of (N, D) of mean 0, of spread 1."""
+    gram = x.T @ x + RIDGE * torch.eye(x.shape[1])
+    rows = torch.linalg.solve(gram, x.T @ (wanted - wanted.mean(0))).T
+    return rows / (x @ rows.T).std(0)[:, None]
+
+
+def cut(pixels: NDArray[np.uint8], box_xyxy: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """What of ``pixels`` (H, W, 3) is in the box."""
+    high = np.tile(pixels.shape[1::-1], 2)
+    x0, y0, x1, y1 = np.clip(np.round(box_xyxy), 0, high).astype(int)
+    return pixels[y0:y1, x0:x1]
+
+
+def arguments_of(state: dict[str, Any]) -> dict[str, Any]:
+    """Those of the module that a checkpoint was made with, without what LightningCLI notes."""
+    return {k: v for k, v in state["hyper_parameters"].items() if not k.startswith("_")}
 
 
 def assemble(module: DenoiserModule, parts: Path) -> BasePipeline:

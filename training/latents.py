@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -50,22 +50,12 @@ class LatentData(L.LightningDataModule):
         self.prepared.require(weights_folder(vae))
 
     def train_dataloader(self) -> DataLoader:
-        rank, world, step = 0, 1, 0
-        if self.trainer is not None:
-            rank, world = self.trainer.global_rank, self.trainer.world_size
-            step = self.trainer.global_step
-        begin = f"{self.seed} {step}"
-        stream = wds.DataPipeline(
-            wds.ResampledShards(
-                shard_paths(self.folder, "train"),
-                seed=random.Random(begin).randrange(2**31),
-                worker_seed=one_stream,
-                deterministic=True,
-            ),
-            SplitByNode(rank, world),
-            wds.split_by_worker,
-            wds.tarfile_to_samples(),
-            Order(f"{begin} {rank}", self.shuffle),
+        stream = resampled(
+            shard_paths(self.folder, "train"),
+            self.trainer,
+            one_of_both,
+            seed=self.seed,
+            shuffle=self.shuffle,
         )
         return DataLoader(
             stream.with_epoch(self.epoch_samples // max(self.workers, 1)),  # type: ignore[arg-type]
@@ -80,16 +70,55 @@ class LatentData(L.LightningDataModule):
         """All held-out samples in order, never mirrored, the same in every process."""
         if not (shards := shard_paths(self.folder, "heldout")):
             return []
-        stream = wds.DataPipeline(
-            wds.SimpleShardList(shards),
-            wds.tarfile_to_samples(),
-            wds.map(lambda sample: {"z_0": read_blob(sample)["z_0"].float()}),
-        )
+        stream = in_order(shards, lambda sample: {"z_0": read_blob(sample)["z_0"].float()})
         return DataLoader(stream, batch_size=self.batch_size)  # type: ignore[arg-type]
 
     def state_dict(self) -> dict[str, Any]:
         """What the data were, for the checkpoint and the card of what is exported from it."""
         return {"prepared": asdict(self.prepared)}
+
+
+def one_of_both(sample: dict[str, Any], rng: random.Random) -> dict[str, Tensor]:
+    """``z_0`` of the picture or of its mirror image."""
+    found = read_blob(sample)
+    return {"z_0": found[rng.choice(sorted(found))].float()}  # a blob has no order
+
+
+def resampled(
+    shards: list[str],
+    trainer: L.Trainer | None,
+    read: Callable[[dict[str, Any], random.Random], dict[str, Any]],
+    *,
+    seed: int,
+    shuffle: int,
+) -> wds.DataPipeline:
+    """What ``read`` makes of the samples in ``shards``, for ever, as `LatentData` says.
+
+    ``trainer`` knows the process and the step at which the run begins.
+    """
+    rank, world, step = 0, 1, 0
+    if trainer is not None:
+        rank, world, step = trainer.global_rank, trainer.world_size, trainer.global_step
+    begin = f"{seed} {step}"
+    return wds.DataPipeline(
+        wds.ResampledShards(
+            shards,
+            seed=random.Random(begin).randrange(2**31),
+            worker_seed=one_stream,
+            deterministic=True,
+        ),
+        SplitByNode(rank, world),
+        wds.split_by_worker,
+        wds.tarfile_to_samples(),
+        Order(f"{begin} {rank}", shuffle, read),
+    )
+
+
+def in_order(
+    shards: list[str], read: Callable[[dict[str, Any]], dict[str, Any]]
+) -> wds.DataPipeline:
+    """What ``read`` makes of every sample in ``shards``, once, the same in every process."""
+    return wds.DataPipeline(wds.SimpleShardList(shards), wds.tarfile_to_samples(), wds.map(read))
 
 
 def one_stream() -> int:
@@ -111,15 +140,19 @@ class SplitByNode:
 
 
 class Order:
-    """Samples in an order of their own for each seed, worker and epoch, or their mirror images."""
+    """What ``read`` makes of samples, in an order of their own for each seed, worker and epoch."""
 
-    def __init__(self, seed: str, size: int) -> None:
-        self.seed, self.size, self.epoch = seed, size, -1
+    def __init__(
+        self,
+        seed: str,
+        size: int,
+        read: Callable[[dict[str, Any], random.Random], dict[str, Any]],
+    ) -> None:
+        self.seed, self.size, self.read, self.epoch = seed, size, read, -1
 
-    def __call__(self, samples: Iterator[dict]) -> Iterator[dict[str, Tensor]]:
+    def __call__(self, samples: Iterator[dict]) -> Iterator[dict[str, Any]]:
         self.epoch += 1
         worker = get_worker_info()
         rng = random.Random(f"{self.seed} {worker.id if worker else 0} {self.epoch}")
         for sample in wds.shuffle(self.size, rng=rng)(samples):
-            found = read_blob(sample)
-            yield {"z_0": found[rng.choice(sorted(found))].float()}  # a blob has no order
+            yield self.read(sample, rng)

@@ -3,10 +3,12 @@
     python -m training.prepare crops FACES... --output runs/crops
     python -m training.label_landmarks runs/crops       # in an environment that has mediapipe
     python -m training.prepare latents PICTURES... --vae sd-vae-ft-mse --output runs/latents-512
+    python -m training.prepare light PICTURES... --vae sd-vae-ft-mse --output runs/light-512
 
 ``crops`` aligns the largest face of each picture, keeps repeated faces together and holds out 5 %.
 ``latents`` encodes squares of whole pictures, so that a training step of the identity ControlNet
-computes only what it learns: see `training.encode`.
+computes only what it learns: see `training.encode`. ``light`` also stores what the image encoder
+reads, the faces, their attributes and a caption: see `training.encode_light`.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from numpy.typing import NDArray
 
 from camouflage.subjects.crops import AlignedCrop, align
 from training.encode import latents
+from training.encode_light import light
 from training.split import held_out
 
 SIDE = 128
@@ -38,6 +41,7 @@ SHARD = 400
 
 app = typer.Typer(add_completion=False, help=__doc__.splitlines()[0])
 app.command()(latents)
+app.command()(light)
 
 
 @dataclass(frozen=True, kw_only=True)

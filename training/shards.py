@@ -1,13 +1,13 @@
-"""Shards of latents: tar files of one safetensors blob a sample, and what they were made with."""
+"""Shards of samples: tar files of a safetensors blob each, and what they were made with."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import safetensors.torch
 import webdataset as wds
@@ -17,9 +17,12 @@ from training.frozen import autoencoder_config, weights_sha256
 
 PREPARED = "prepared.json"
 BLOB = "safetensors"
+CAPTION = "txt"
 
 Latents = dict[str, Tensor]
 """``z_0`` (C, h, w) float16 of one square of a picture, and ``mirrored``, of its mirror image."""
+Files = dict[str, bytes]
+"""A sample in a shard: the bytes of its files by their endings, :data:`BLOB` and others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +33,8 @@ class Prepared:
     ``vae_sha256``. ``plan_sha256`` stands for the pictures, their order and their split. The
     counts are there, and ``complete`` is true, once every shard is written.
     """
+
+    command: ClassVar[str] = "training.prepare latents"
 
     vae_sha256: str
     scaling_factor: float
@@ -51,13 +56,17 @@ class Prepared:
 
         Raises:
             FileNotFoundError: there are none.
+            ValueError: they are of another command.
         """
         path = folder / PREPARED
         if not path.is_file():
             raise FileNotFoundError(
-                f"{folder.name}: expected {PREPARED}; make the shards by training.prepare latents"
+                f"{folder.name}: expected {PREPARED}; make the shards by {cls.command}"
             )
-        return cls(**json.loads(path.read_text(encoding="utf-8")))
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if found.keys() != {entry.name for entry in fields(cls)}:
+            raise ValueError(f"{folder.name}: expected shards that were made by {cls.command}")
+        return cls(**found)
 
     def write(self, folder: Path) -> None:
         """Beside the shards, in one piece."""
@@ -72,7 +81,7 @@ class Prepared:
             ValueError: the latents are not those of this autoencoder, or not all there.
         """
         if not self.complete:
-            raise ValueError("the shards are not complete: run training.prepare latents again")
+            raise ValueError(f"the shards are not complete: run {self.command} again")
         for name, value in vae_facts(vae).items():
             expected = getattr(self, name)
             if value != expected:
@@ -80,6 +89,22 @@ class Prepared:
                     f"these latents are of another autoencoder: their {name} is {expected}, that "
                     f"of {vae.name} is {value}; prepare them anew"
                 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LightPrepared(Prepared):
+    """Likewise, as `training.prepare light` wrote it.
+
+    ``encoder_side_px`` is of the image encoder's pictures; ``attributes_sha256`` of the weights
+    that told the attributes; ``captions`` the sha256 of the table that they are of, the name of the
+    captioner, or empty if there are none.
+    """
+
+    encoder_side_px: int
+    attributes_sha256: str
+    captions: str
+
+    command: ClassVar[str] = "training.prepare light"
 
 
 def vae_facts(vae: Path) -> dict[str, Any]:
@@ -97,7 +122,7 @@ def shard_paths(folder: Path, split: str) -> list[str]:
     return sorted(str(path) for path in folder.glob(f"{split}-*.tar"))
 
 
-def write_shard(path: Path, samples: Iterable[tuple[str, Latents]]) -> int:
+def write_shard(path: Path, samples: Iterable[tuple[str, Files]]) -> int:
     """Write ``path`` in one piece and return how many samples it has.
 
     A run that is killed leaves a hidden ``.part`` file, which the next one writes over.
@@ -106,8 +131,8 @@ def write_shard(path: Path, samples: Iterable[tuple[str, Latents]]) -> int:
     count = 0
     with partial.open("wb") as file:
         with wds.TarWriter(file, mtime=0) as sink:
-            for key, latents in samples:
-                sink.write({"__key__": key, BLOB: safetensors.torch.save(latents)})
+            for key, files in samples:
+                sink.write({"__key__": key, **files})
                 count += 1
         file.flush()
         os.fsync(file.fileno())
@@ -115,15 +140,24 @@ def write_shard(path: Path, samples: Iterable[tuple[str, Latents]]) -> int:
     return count
 
 
-def read_blob(sample: dict[str, Any]) -> Latents:
-    """The latents of a sample of webdataset, without its key."""
+def blob(tensors: dict[str, Tensor]) -> Files:
+    """The file in which a sample's tensors are."""
+    return {BLOB: safetensors.torch.save(tensors)}
+
+
+def read_blob(sample: dict[str, Any]) -> dict[str, Tensor]:
+    """The tensors of a sample of webdataset, without its key."""
     return safetensors.torch.load(sample[BLOB])
 
 
 def read_latents(folder: Path, split: str) -> Iterator[tuple[str, Latents]]:
     """Key and latents of every sample of ``split``, in order."""
-    stream = wds.WebDataset(
+    for sample in read_samples(folder, split):
+        yield sample["__key__"], read_blob(sample)
+
+
+def read_samples(folder: Path, split: str) -> Iterator[dict[str, Any]]:
+    """Every sample of ``split``, in order: its ``__key__``, and its files by their endings."""
+    yield from wds.WebDataset(
         shard_paths(folder, split), shardshuffle=False, empty_check=False, nodesplitter=None
     )
-    for sample in stream:
-        yield sample["__key__"], read_blob(sample)

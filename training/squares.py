@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from camouflage.denoise.latents import Autoencoder, encode, pixels_from_pictures
 from camouflage.errors import MissingExtra, PictureError
 from camouflage.picture import Picture
-from training.shards import Latents
+from training.shards import Files, blob
 from training.survey import Seen, why
 
 
@@ -68,7 +68,12 @@ def keyed_squares(
         if isinstance(item, str):
             on_loss({squares.pictures[place][0].name: item})
         else:
-            yield from ((f"{first + place:08d}-{i}", square) for i, square in enumerate(item))
+            yield from ((key_of(first + place, i), square) for i, square in enumerate(item))
+
+
+def key_of(number: int, square: int = 0) -> str:
+    """Of the sample of a square of picture ``number`` of a split."""
+    return f"{number:08d}-{square}"
 
 
 def as_it_is(item: NDArray[np.uint8] | str) -> NDArray[np.uint8] | str:
@@ -78,7 +83,7 @@ def as_it_is(item: NDArray[np.uint8] | str) -> NDArray[np.uint8] | str:
 
 def encoded(
     stream: Iterator[tuple[str, NDArray[np.uint8]]], model: Autoencoder, *, batch: int, mirror: bool
-) -> Iterator[tuple[str, Latents]]:
+) -> Iterator[tuple[str, Files]]:
     """Key and latents of every square, from batches of them."""
     while chunk := list(islice(stream, batch)):
         squares = [square for _, square in chunk]
@@ -86,7 +91,7 @@ def encoded(
         if mirror:
             parts["mirrored"] = half_latents(model, [square[:, ::-1] for square in squares])
         for row, (key, _) in enumerate(chunk):
-            yield key, {name: z[row].clone() for name, z in parts.items()}
+            yield key, blob({name: z[row].clone() for name, z in parts.items()})
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import cv2
@@ -91,10 +92,7 @@ class LandmarkNet(ModelMixin, ConfigMixin):
     @register_to_config
     def __init__(self, channels: tuple[int, ...] = (48, 96, 160), features: int = 256) -> None:
         super().__init__()
-        layers: list[nn.Module] = [nn.PixelUnshuffle(4), nn.Conv2d(48, channels[0], 3, padding=1)]
-        for before, after in zip(channels, (*channels[1:], channels[-1]), strict=True):
-            layers += [_Residual(before), nn.Conv2d(before, after, 3, stride=2, padding=1)]
-        self.body = nn.Sequential(*layers, _Residual(channels[-1]))
+        self.body = nn.Sequential(*residual_stages((*channels, channels[-1])))
         self.head = nn.Sequential(
             nn.Flatten(),
             nn.Linear(channels[-1] * 16, features),
@@ -106,6 +104,16 @@ class LandmarkNet(ModelMixin, ConfigMixin):
     def forward(self, crops: Tensor) -> Tensor:
         offsets = self.head(self.body(crops)).unflatten(1, (-1, 2))
         return self.mean_xy + 0.1 * offsets
+
+
+def residual_stages(channels: Sequence[int]) -> nn.Sequential:
+    """(B, 3, S, S) to (B, channels[-1], s, s): a quarter of the side at the first level, a residual
+    block at each, each half as large as the one before.
+    """
+    layers: list[nn.Module] = [nn.PixelUnshuffle(4), nn.Conv2d(48, channels[0], 3, padding=1)]
+    for before, after in itertools.pairwise(channels):
+        layers += [_Residual(before), nn.Conv2d(before, after, 3, stride=2, padding=1)]
+    return nn.Sequential(*layers, _Residual(channels[-1]))
 
 
 class _Residual(nn.Module):
@@ -209,6 +217,28 @@ def face_region(points_xy: NDArray[np.float64], side: int) -> NDArray[np.bool_]:
     axes = np.round(np.array([0.95, 1.15]) * EYE_DISTANCE * side).astype(int)
     cv2.ellipse(mask, np.round(eyes_mouth).astype(int).tolist(), axes.tolist(), 0, 0, 360, (1,), -1)
     return mask.astype(bool)
+
+
+def five_points(points_xy: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(5, 2): right eye, left eye, tip of the nose, right and left corner of the mouth.
+
+    Raises `SettingError` for points that are not (P, 2) finite numbers.
+    """
+    _require_points(points_xy)
+    lips = points_xy[CONTOURS["lips"]]
+    rows = [points_xy[CONTOURS[f"{side}_iris"]][0] for side in ("right", "left")]
+    return np.stack([*rows, points_xy[CONTOURS["bridge"]][6], lips[0], lips[10]])
+
+
+def inner_box(points_xy: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(4,) xyxy from the brows to the chin and from cheek to cheek, as face detectors box a face.
+
+    Raises `SettingError` for points that are not (P, 2) finite numbers.
+    """
+    _require_points(points_xy)
+    brows = [points_xy[CONTOURS[f"{side}_brow"], 1].min() for side in ("right", "left")]
+    oval = points_xy[CONTOURS["oval"]]
+    return np.array([oval[:, 0].min(), min(brows), oval[:, 0].max(), oval[:, 1].max()])
 
 
 def _require_points(points_xy: NDArray[np.float64]) -> None:

@@ -47,12 +47,17 @@ def schedule(scheduler: Sampler, steps: int, strength: float, device: Any) -> Te
     too starts from the noised picture, at the first timestep. The scheduler is made ready.
 
     Raises:
-        SettingError: strength is outside (0, 1] or so small that no step is left, or the scheduler
-            clips its predictions, which is for pixels and would damage latents.
+        SettingError: steps is no whole number, strength is outside (0, 1] or so small that no step
+            is left, or the scheduler clips its predictions, which is for pixels and would damage
+            latents.
     """
     _require_latent_scheduler(scheduler)
-    kept = math.floor(steps * strength + 1e-9)  # 100 * 0.29 is 28.999999999999996
-    if not (0 < strength <= 1 and kept >= 1):
+    if steps != int(steps):
+        raise SettingError(f"num_inference_steps: expected a whole number >= 1, got {steps}")
+    in_range = 0 < strength <= 1
+    # 100 * 0.29 is 28.999999999999996
+    kept = math.floor(steps * strength + 1e-9) if in_range else 0
+    if kept < 1:
         raise SettingError(
             f"strength: expected a number in (0, 1] that leaves at least one of {steps} steps, "
             f"got {strength}; raise strength or num_inference_steps"

@@ -120,6 +120,23 @@ def reidentification_table(results: dict[str, Any], encoder: str) -> Table:
     return found
 
 
+def thresholds_told(results: dict[str, Any], encoder: str) -> str:
+    """The distances of V-thr, which are those of the originals alone; empty if there are none."""
+    for method in results["methods"].values():
+        found = at(method, "reidentification", encoder, "verification") or {}
+        told = [
+            f"FAR {float(far):.1%}: {' and '.join(f'{x:.3f}' for x in one['thresholds'])}"
+            for far, one in found.items()
+            if one is not None
+        ]
+        if told:
+            return (
+                "Distances of V-thr, each measured on half of the people and used on the other: "
+                f"{'; '.join(told)}."
+            )
+    return ""
+
+
 def likeness_table(results: dict[str, Any]) -> Table:
     """What every method keeps."""
     columns = dict(LIKENESS)
@@ -162,6 +179,8 @@ def markdown(results: dict[str, Any], *, command: str) -> str:
     for encoder in results["encoders"]:
         name, note = encoder["name"], encoder["note"]
         parts.append(f"## Re-identification: {_plain(name)}\n\n{_plain(note)}")
+        if limits := thresholds_told(results, name):
+            parts.append(limits)
         parts.append(_markdown(reidentification_table(results, name)))
     parts += ["## Likeness and quality", _markdown(likeness_table(results))]
     parts += ["## Beside the papers", f"The papers' rows are {PAPER_NOTE}."]

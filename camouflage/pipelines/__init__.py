@@ -1,5 +1,6 @@
 """The methods of the papers as pipelines of diffusers."""
 
 from camouflage.pipelines.base import BasePipeline
+from camouflage.pipelines.light import LightPipeline
 
-__all__ = ["BasePipeline"]
+__all__ = ["BasePipeline", "LightPipeline"]

@@ -18,6 +18,7 @@ Pictures: TypeAlias = "Picture | Sequence[Picture]"
 Texts: TypeAlias = "str | Sequence[str] | None"
 Annotators = Literal["aligned_face", "scene"]
 Identity = Literal["learned", "analytic"]
+AttributesOf = Literal["swapped", "original"]
 OutputType = Literal["pil", "np", "pt", "latent"]
 
 

@@ -2,7 +2,7 @@
 # No ``from __future__ import annotations``: diffusers reads the types of ``__init__``.
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,9 @@ from diffusers.models.controlnets.multicontrolnet import MultiControlNetModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline, ImagePipelineOutput
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
-from PIL import Image
-from safetensors import SafetensorError
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from camouflage import weights
 from camouflage.adapters.controls import Control, embed, embeddings_computed, scalar
 from camouflage.annotators.landmarks import LandmarkNet
 from camouflage.denoise import latents as to_latents
@@ -32,7 +29,7 @@ from camouflage.denoise.guidance import (
     Row,
     require_analytic,
 )
-from camouflage.denoise.loop import StepEnd, denoise, noised, schedule
+from camouflage.denoise.loop import denoise, noised, schedule
 from camouflage.errors import SettingError, WeightsError
 from camouflage.mini.autoencoder import SmallAutoencoder
 from camouflage.mini.context import NullContext
@@ -50,8 +47,8 @@ from camouflage.pipelines.arguments import (
     require_effect,
 )
 from camouflage.pipelines.conditions import Conditions
-
-Callback = Callable[[DiffusionPipeline, int, Tensor, dict[str, Tensor]], dict[str, Tensor]]
+from camouflage.pipelines.in_and_out import Callback, require_text_or_null
+from camouflage.pipelines.loading import check_arguments, load_folder
 
 
 class BasePipeline(
@@ -170,29 +167,12 @@ class BasePipeline(
                 does not take.
             WeightsError: weights that are missing, damaged or not what their checksums say.
         """
-        if not kwargs.setdefault("use_safetensors", True):
-            raise SettingError("use_safetensors: weights are read from safetensors only")
-        if kwargs.pop("trust_remote_code", False):
-            raise SettingError("trust_remote_code: code that comes with weights is never run")
+        check_arguments(kwargs)
         if pretrained_model_name_or_path == "tiny":
             return cls._tiny(**kwargs)
         if pretrained_model_name_or_path == "sd15":
             return cls._sd15(**kwargs)
-        hub = {name: kwargs.pop(name) for name in weights.HUB_ARGUMENTS if name in kwargs}
-        folder = weights.local_folder(
-            pretrained_model_name_or_path, variant=kwargs.get("variant"), **hub
-        )
-        try:
-            pipeline = super().from_pretrained(folder, **kwargs)
-        except (OSError, SafetensorError) as error:
-            raise WeightsError(
-                f"{folder.name}: a part is missing, damaged or no safetensors file "
-                f"({type(error).__name__})"
-            ) from error
-        for part, module in pipeline.components.items():
-            if isinstance(module, torch.nn.Module):  # diffusers only logs what is missing
-                weights.check_loaded(module, f"{folder.name}: {part}")
-        return pipeline
+        return load_folder(super().from_pretrained, pretrained_model_name_or_path, kwargs)[0]
 
     @classmethod
     def _tiny(cls, use_safetensors: bool, **kwargs: Any) -> "BasePipeline":
@@ -438,30 +418,6 @@ class BasePipeline(
         require_analytic(self.scheduler, "guidance_rescale")
         return Rescale(phi=numbers.guidance_rescale, scheduler=self.scheduler)
 
-    def _step_end(self, callback: Callback | None, inputs: Sequence[str]) -> StepEnd | None:
-        if unknown := sorted(set(inputs) - set(self._callback_tensor_inputs)):
-            raise SettingError(
-                f"callback_on_step_end_tensor_inputs: expected {self._callback_tensor_inputs}, "
-                f"got {unknown}"
-            )
-        if callback is None:
-            return None
-
-        def on_step_end(step: int, t: Tensor, latents: Tensor) -> Tensor:
-            shown = {"latents": latents} if "latents" in inputs else {}
-            return callback(self, step, t, shown).get("latents", latents)
-
-        return on_step_end
-
-    def _result(self, latents: Tensor, output_type: OutputType) -> Any:
-        if output_type == "latent":
-            return latents
-        pixels = to_latents.decode(self.vae, latents)
-        if output_type == "pil":
-            return [Image.fromarray(one) for one in to_latents.pictures_from_pixels(pixels)]
-        unit = (pixels / 2 + 0.5).clamp(0, 1)
-        return unit if output_type == "pt" else unit.permute(0, 2, 3, 1).cpu().numpy()
-
 
 def _require_whole(
     controlnet: MultiControlNetModel,
@@ -475,8 +431,4 @@ def _require_whole(
             f"expected one different name for each of {len(controlnet.nets)} ControlNets, got "
             f"controls={list(controls)}; is an older controlnet_N folder left beside the new ones?"
         )
-    has_text = text_encoder is not None and tokenizer is not None
-    if has_text == (null_context is not None):
-        raise WeightsError(
-            "expected a text_encoder with its tokenizer, or else a null_context, and not both"
-        )
+    require_text_or_null(text_encoder, tokenizer, null_context)

@@ -83,7 +83,7 @@ def sd15_pipeline(
     _check_fits(found[base_name], nets if identity is None else {**nets, "identity": identity})
 
     dtype = dtype or torch.float32
-    parts = _load_base(found[base_name], found.get(_TOKENIZER), dtype)
+    parts = load_base(found[base_name], found.get(_TOKENIZER), dtype)
     controlnet = MultiControlNetModel(
         [
             load_model(ControlNetModel, nets[n], dtype=dtype, name=f"controlnet-{n}")
@@ -94,7 +94,7 @@ def sd15_pipeline(
         vae=load_model(AutoencoderKL, found["sd-vae-ft-mse"], dtype=dtype, name="sd-vae-ft-mse"),
         unet=parts.unet,
         controlnet=controlnet.eval(),
-        scheduler=_scheduler(parts.scheduler),
+        scheduler=sampler(parts.scheduler),
         identity_controlnet=identity
         and load_model(ControlNetModel, identity, dtype=dtype, name="identity_controlnet"),
         text_encoder=parts.text_encoder,
@@ -156,8 +156,8 @@ def _check_fits(base: Path, nets: Mapping[str, Path]) -> None:
         weights.check_fits(weights.config_of(folder, "config.json", label), unet, label)
 
 
-def _load_base(path: Path, tokenizer: Path | None, dtype: torch.dtype) -> Base:
-    """``tokenizer``: for a file that has none beside it."""
+def load_base(path: Path, tokenizer: Path | None, dtype: torch.dtype) -> Base:
+    """UNet, text encoder and tokenizer of a checkpoint; ``tokenizer``: for a file that has none."""
     if path.is_file():
         own = path.parent / "scheduler" / "scheduler_config.json"
         scheduler = _scheduler_config(path.parent if own.is_file() else None)
@@ -189,7 +189,8 @@ def _scheduler_config(folder: Path | None) -> dict[str, Any]:
     }
 
 
-def _scheduler(config: dict[str, Any]) -> Any:
+def sampler(config: dict[str, Any]) -> Any:
+    """DPM++ 2M SDE with Karras' spacing, on the noise of ``config``."""
     return DPMSolverMultistepScheduler.from_config(
         config, algorithm_type="sde-dpmsolver++", solver_type="midpoint", use_karras_sigmas=True
     )

@@ -16,6 +16,7 @@ from camouflage.weights.folders import (
     check_folder,
     local_folder,
     mini_folder,
+    mini_light_folder,
     transformers_folder,
     weights_of,
 )
@@ -58,6 +59,7 @@ __all__ = [
     "load_model",
     "local_folder",
     "mini_folder",
+    "mini_light_folder",
     "models_folder",
     "require",
     "shapes_of",

@@ -28,6 +28,7 @@ class Setting:
         default: what a configuration without the key means.
         counted: it is the number of entries of the value that is compared.
         file: inside the folder.
+        section: of the file, where the key is; the whole file if it has no such section.
     """
 
     key: str
@@ -35,10 +36,12 @@ class Setting:
     default: Any = None
     counted: bool = False
     file: str = "config.json"
+    section: str = ""
 
     def problem(self, config: Mapping[str, Any]) -> str:
         """What is wrong with ``config``, empty if nothing is."""
-        value = config.get(self.key, self.default)
+        section = config.get(self.section)
+        value = (section if isinstance(section, dict) else config).get(self.key, self.default)
         if self.counted and isinstance(value, (list, tuple)):
             value = len(value)
         if value in self.allowed:
@@ -62,6 +65,11 @@ def _denoiser(class_name: str, file: str) -> tuple[Setting, ...]:
 
 def _model_type(name: str) -> tuple[Setting, ...]:
     return (Setting(key="model_type", allowed=(name,)),)
+
+
+def _vision(key: str, allowed: int, *, default: int) -> Setting:
+    """Of a vision transformer of CLIP, alone or as a part of a whole CLIP."""
+    return Setting(key=key, allowed=(allowed,), default=default, section="vision_config")
 
 
 NEEDS: dict[str, tuple[Setting, ...]] = {
@@ -99,6 +107,14 @@ NEEDS: dict[str, tuple[Setting, ...]] = {
     "rt_detr": _model_type("rt_detr"),
     "blip": _model_type("blip"),
     "blip-2": _model_type("blip-2"),
+    "farl": (
+        Setting(key="model_type", allowed=("clip", "clip_vision_model")),
+        _vision("hidden_size", 768, default=768),
+        _vision("num_hidden_layers", 12, default=12),
+        _vision("image_size", 224, default=224),
+        _vision("patch_size", 16, default=32),
+    ),
+    "attributes": (Setting(key="_class_name", allowed=("AttributeNet",)),),
     "files": (),
 }
 """What the configurations of a folder must say, by architecture; "files" has none."""

@@ -29,7 +29,9 @@ AsJson = Annotated[
 SIZES = {
     "tiny": "random weights, for tests; its results never pass",
     "mini": "faces at 128 px, on a CPU, offline; inside this package",
+    "mini-light": "the same by CAMOUFLaGE-Light: a face swap and fewer steps; inside this package",
     "sd15": "scenes at 512 px and more, on a GPU; of the weights below",
+    "sd15-light": "the same by CAMOUFLaGE-Light; of the weights below and adapters of one's own",
 }
 """What --model takes, beside a folder that save_pretrained wrote."""
 
@@ -193,7 +195,7 @@ def _report(wanted: Sequence[Entry], problems: Mapping[str, str], *, as_json: bo
 
 
 def _weights_without_hash(entry: Entry) -> list[Any]:
-    return [f for f in entry.files if f.name.endswith(".safetensors") and f.sha256 is None]
+    return [f for f in entry.files if f.local_name.endswith(".safetensors") and not f.sha256]
 
 
 def _row(entry: Entry) -> dict[str, Any]:

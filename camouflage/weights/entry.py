@@ -5,8 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from camouflage.weights.layouts import Layout
+
 Role = Literal[
-    "base", "autoencoder", "controlnet", "tokenizer", "annotator", "detector", "captioner"
+    "base",
+    "autoencoder",
+    "controlnet",
+    "tokenizer",
+    "annotator",
+    "detector",
+    "captioner",
+    "image encoder",
 ]
 
 
@@ -22,6 +31,8 @@ class File:
             that is no pickle.
         holds: names of tensors that must be in what it becomes.
         required: False for one that an older or newer copy of the same model may lack.
+        layout: how a pickle's tensors are named; :func:`convert` gives them the names that load.
+        address: the page where it is published, if that is not the hub; then nothing fetches it.
     """
 
     name: str
@@ -30,6 +41,8 @@ class File:
     becomes: str = ""
     holds: tuple[str, ...] = ()
     required: bool = True
+    layout: Layout = ""
+    address: str = ""
 
     @property
     def local_name(self) -> str:
@@ -45,7 +58,7 @@ class Entry:
         name: what it is called here and on the command line.
         role: which part it plays.
         what: one line for people.
-        repository: of the hub, ``owner/name``.
+        repository: of the hub, ``owner/name``; of GitHub, if its files have an address.
         revision: the commit that the hashes are of; None where we know none, and then the newest
             is fetched.
         files: all that are needed.
@@ -55,6 +68,7 @@ class Entry:
         size_bytes: of all files together, about; for the check of the disk.
         dtype: of the published numbers; None where we do not know.
         needs: the architecture, a key of :data:`camouflage.weights.architecture.NEEDS`.
+        otherwise: a pickle of the same weights, published elsewhere, that :func:`convert` takes.
     """
 
     name: str
@@ -69,11 +83,22 @@ class Entry:
     size_bytes: int
     dtype: str | None
     needs: str
+    otherwise: tuple[File, ...] = ()
 
     @property
     def is_converted(self) -> bool:
         """Whether it is published as pickles, which must be turned into safetensors."""
         return any(file.becomes for file in self.files)
+
+    @property
+    def pickles(self) -> tuple[File, ...]:
+        """What :func:`convert` reads: its own pickles, else those that are published elsewhere."""
+        return tuple(file for file in self.files if file.becomes) or self.otherwise
+
+    @property
+    def by_hand(self) -> File | None:
+        """The file that is not on the hub, so that it must be fetched by hand; None if all are."""
+        return next((file for file in self.files if file.address), None)
 
     @property
     def patterns(self) -> list[str]:

@@ -55,6 +55,8 @@ def fetch_all(missing: list[Entry], found: dict[str, Path]) -> dict[str, str]:
 
 
 def _fetched(entry: Entry, *, again: bool) -> Path:
+    if entry.by_hand:
+        raise WeightsError(is_missing(entry))
     try:
         folder = hub.download(
             entry.repository, entry.patterns, revision=entry.revision, again=again

@@ -10,6 +10,7 @@ from typing import Any
 
 from camouflage.errors import WeightsError
 from camouflage.weights import hub as the_hub
+from camouflage.weights.local import models_folder
 from camouflage.weights.resolve import digests_of_groups
 from camouflage.weights.sums import SUMS, check_sums, digests_of
 
@@ -30,6 +31,23 @@ def mini_folder() -> Path:
         raise WeightsError(
             "the weights of mini are not in this installation; install camouflage-anonymizer "
             "again, or train them as training/README.md says"
+        )
+    return folder
+
+
+def mini_light_folder() -> Path:
+    """What ``mini-light`` has beside the weights of ``mini``, inside this package.
+
+    Raises:
+        WeightsError: it is not in this installation.
+    """
+    import importlib.resources
+
+    folder = Path(str(importlib.resources.files("camouflage.mini"))) / "light"
+    if not (folder / SUMS).is_file():
+        raise WeightsError(
+            "the weights of mini-light are not in this installation; install "
+            "camouflage-anonymizer again, or train them as training/README.md says"
         )
     return folder
 
@@ -64,6 +82,16 @@ def weights_of(model: str) -> str:
         return model
     if model == "sd15":
         return _hash_of(digests_of_groups(model, also="scene"))
+    if model == "sd15-light":
+        adapters = models_folder() / "light-sd15"
+        trained = digests_of(adapters) if adapters.is_dir() else {}
+        return _hash_of(digests_of_groups(model, also=model) | trained)
+    if model == "mini-light":
+        both = {"mini": mini_folder(), "light": mini_light_folder()}
+        found = {name: digests_of(folder) for name, folder in both.items()}
+        check_folder(both["mini"], needs_sums=True, digests=found["mini"])
+        check_sums(both["light"], digests=found["light"])
+        return _hash_of({f"{part}/{k}": v for part, one in found.items() for k, v in one.items()})
     folder = _folder(model, variant=None)
     digests = digests_of(folder)
     check_folder(folder, needs_sums=model == "mini", digests=digests)

@@ -59,6 +59,11 @@ def local(entry: Entry) -> Path | None:
 
 def is_missing(entry: Entry) -> str:
     """What to say of an entry that is not here."""
+    if file := entry.by_hand:
+        return (
+            f"{entry.name}: not here, and not on the hub; download {file.name} from "
+            f"{file.address}, then camouflage models convert {entry.name} {file.name}"
+        )
     return (
         f"{entry.name}: not here; camouflage models fetch {entry.name}, or put its files into a "
         f"folder {entry.name} in the folder that {MODELS} names"

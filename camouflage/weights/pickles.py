@@ -6,6 +6,7 @@ tensors and nothing else, and only after their bytes are known to be the publish
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from camouflage.errors import SettingError, WeightsError
 from camouflage.weights.atomic import new_folder
 from camouflage.weights.entry import Entry, File
+from camouflage.weights.layouts import arranged
 from camouflage.weights.sums import check_file, file_sha256, write_sums
 
 if TYPE_CHECKING:
@@ -47,22 +49,35 @@ def convert(
     Raises:
         SettingError: nothing of the entry is a pickle, or a hash is known nowhere, or another one
             than the table's is given.
-        WeightsError: a file is missing, has another hash, holds anything but tensors, or there is
-            no room.
+        WeightsError: a file is missing, has another hash, holds anything but tensors, or those of
+            another network, or there is no room.
     """
-    if not entry.is_converted:
+    if not entry.pickles:
         raise SettingError(f"{entry.name}: published as safetensors; there is nothing to convert")
-    pickles = {file: _path_of(file, source, entry) for file in entry.files if file.becomes}
+    pickles = {file: _path_of(file, source, entry) for file in entry.pickles}
     hashes = {file: _checked(file, path, entry, sha256 or {}) for file, path in pickles.items()}
     with new_folder(target, overwrite=overwrite) as folder:
-        for file, path in pickles.items():
-            _save(tensors_of(path), folder / file.becomes)
         for file in entry.files:
             if not file.becomes and source.is_dir() and (source / file.name).is_file():
                 shutil.copyfile(source / file.name, folder / file.name)
+        for file, path in pickles.items():  # over what has the same name
+            _write(file, path, folder)
         (folder / "README.md").write_text(_card(entry, hashes), encoding="utf-8")
         write_sums(folder)
     return target
+
+
+def _write(file: File, path: Path, folder: Path) -> None:
+    """What a pickle becomes, and the configuration that its layout tells."""
+    tensors = tensors_of(path)
+    try:
+        named, config = arranged(file.layout, tensors)
+    except WeightsError as error:
+        raise WeightsError(f"{path.name}: {error}") from error
+    _save(named, folder / file.becomes)
+    if config:
+        text = json.dumps(config, indent=2) + "\n"
+        (folder / "config.json").write_text(text, encoding="utf-8")
 
 
 def tensors_of(path: Path) -> dict[str, Tensor]:
@@ -76,6 +91,11 @@ def tensors_of(path: Path) -> dict[str, Tensor]:
 
     import torch
 
+    if _is_torchscript(path):
+        raise WeightsError(
+            f"{path.name}: a TorchScript archive, which is code and not read here; where you trust "
+            "it, torch.save(torch.jit.load(FILE).state_dict(), OTHER), then convert OTHER"
+        )
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, EOFError, ValueError) as e:
@@ -88,6 +108,17 @@ def tensors_of(path: Path) -> dict[str, Tensor]:
     if others := [str(key) for key, value in state.items() if not isinstance(value, torch.Tensor)]:
         raise WeightsError(f"{path.name}: expected tensors only, got others: {others[:5]}")
     return {str(key).removeprefix(_PREFIX): value for key, value in state.items()}
+
+
+def _is_torchscript(path: Path) -> bool:
+    """Whether it is what ``torch.jit.save`` writes: only that has constants beside its code."""
+    import zipfile
+
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
 def _unwrapped(loaded: Any) -> Any:
@@ -117,8 +148,8 @@ def _path_of(file: File, source: Path, entry: Entry) -> Path:
         raise WeightsError(
             f"{entry.name}: expected {file.name}; camouflage models fetch {entry.name}"
         )
-    if source.is_file() and sum(bool(one.becomes) for one in entry.files) > 1:
-        wanted = [one.name for one in entry.files if one.becomes]
+    if source.is_file() and len(entry.pickles) > 1:
+        wanted = [one.name for one in entry.pickles]
         raise SettingError(f"{entry.name}: expected a folder with {', '.join(wanted)}")
     return path
 
@@ -144,10 +175,12 @@ def _card(entry: Entry, hashes: Mapping[File, str]) -> str:
         f"* `{file.becomes}` from `{file.name}`, sha256 `{digest}`"
         for file, digest in hashes.items()
     )
+    hub = f"[{entry.repository}](https://huggingface.co/{entry.repository})"
+    commit = f" at {entry.revision}" if entry.revision else ""
+    origin = next((file.address for file in hashes if file.address), hub + commit)
     return (
         f"# {entry.name}\n\n{entry.what}\n\n"
-        f"Converted by `camouflage models convert`; the numbers are those of "
-        f"[{entry.repository}](https://huggingface.co/{entry.repository})"
-        f"{f' at {entry.revision}' if entry.revision else ''}:\n\n{sources}\n\n"
+        f"Converted by `camouflage models convert`; the numbers are those of {origin}:"
+        f"\n\n{sources}\n\n"
         f"Licence: {entry.licence}\n\nUse: {entry.use}\n"
     )

@@ -14,8 +14,9 @@ from camouflage.errors import SettingError
 from camouflage.weights.annotators import ANNOTATORS
 from camouflage.weights.denoisers import DENOISERS
 from camouflage.weights.entry import Entry
+from camouflage.weights.light import LIGHT
 
-TABLE = {entry.name: entry for entry in (*DENOISERS, *ANNOTATORS)}
+TABLE = {entry.name: entry for entry in (*DENOISERS, *ANNOTATORS, *LIGHT)}
 """Every entry by its name."""
 
 CONTROLS = ("depth", "normals", "segmentation", "pose", "lineart")
@@ -25,6 +26,7 @@ _CONTROLNETS = tuple(f"controlnet-{control}" for control in CONTROLS)
 
 GROUPS = {
     "sd15": ("realistic-vision-5.1", "sd-vae-ft-mse", *_CONTROLNETS),
+    "sd15-light": ("realistic-vision-5.1", "sd-vae-ft-mse", "farl", "attributes-facer"),
     "annotators": (
         "annotator-depth",
         "annotator-normals",

@@ -9,6 +9,7 @@ from benchmarks.speed import (
     median_seconds,
     model_seconds,
     portrait,
+    side_by_side,
     stage_seconds,
     table,
 )
@@ -47,6 +48,12 @@ def test_every_figure_is_measured(anonymizer):
         "encode",
     }
     assert all(value > 0 for value in [*seconds.values(), *stages.values()])
+
+
+def test_two_recipes_side_by_side(anonymizer):
+    found = side_by_side(anonymizer, anonymizer, runs=1)
+    assert len(found) == 4  # one model's name stands for both
+    assert found["tiny / tiny, one face"] == pytest.approx(1, rel=0.9)
 
 
 def test_a_table_has_a_line_a_figure():

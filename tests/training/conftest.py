@@ -10,19 +10,31 @@ import yaml
 from diffusers import ControlNetModel, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.models.controlnets.multicontrolnet import MultiControlNetModel
 from PIL import Image
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from skimage import data
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTokenizer,
+    CLIPVisionConfig,
+    CLIPVisionModelWithProjection,
+)
 
+from camouflage.annotators.attributes import CELEBA_ATTRIBUTES, AttributeNet
 from camouflage.annotators.landmarks import LandmarkNet
 from camouflage.mini.autoencoder import SmallAutoencoder
+from camouflage.mini.image_encoder import SmallImageEncoder
 from camouflage.pipelines.base import BasePipeline
 from camouflage.pipelines.tiny import tiny_autoencoder, tiny_controlnet, tiny_unet
+from camouflage.weights import mini_folder
 from training.encode import latents
+from training.encode_light import light
 from training.frozen import load_autoencoder
 from training.identity import IdentityModule
+from training.label_attributes import LIVE
 from training.prepare import MARGIN, SIDE, write_shards
 from training.report_identity import noisiest_first
 
-IDENTITY = Path(__file__).parents[2] / "configs" / "training" / "identity-sd15.yaml"
+CONFIGURATIONS = Path(__file__).parents[2] / "configs" / "training"
 STORED = SIDE + 2 * MARGIN
 
 
@@ -39,6 +51,16 @@ def blobs(seed: int, height: int = 40, width: int = 56) -> np.ndarray:
     small = np.random.default_rng(seed).integers(0, 256, (6, 7, 3), dtype=np.uint8)
     image = Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
     return np.asarray(image)
+
+
+def with_face(shift: int = 0) -> np.ndarray:
+    """(200, 224, 3) uint8: a face of a photograph in the public domain (NASA)."""
+    return np.ascontiguousarray(data.astronaut()[20:220, 110 - shift : 334 - shift])
+
+
+@pytest.fixture(scope="session", name="face_picture")
+def _face_picture():
+    return with_face
 
 
 @pytest.fixture(scope="session", name="picture")
@@ -79,6 +101,50 @@ def save_base(folder, seed: int = 3, prediction_type: str = "epsilon") -> None:
     ).save_pretrained(folder)
 
 
+def save_encoder(folder) -> None:
+    """An image encoder of FaRL's layout, for 32 px."""
+    torch.manual_seed(5)
+    config = CLIPVisionConfig(
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        image_size=32,
+        patch_size=8,
+        projection_dim=16,
+    )
+    CLIPVisionModelWithProjection(config).save_pretrained(folder)
+
+
+def prepare_light(folder) -> None:
+    """runs/farl, runs/facer, and runs/light-512 with eight pictures, three of them with a face."""
+    save_encoder(folder / "runs" / "farl")
+    torch.manual_seed(6)
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "layers": 2, "heads": 2}
+    AttributeNet(**sizes, side=32, patch=8).save_pretrained(folder / "runs" / "facer")
+    pictures = folder / "people"
+    pictures.mkdir()
+    for number in range(5):
+        Image.fromarray(blobs(number, 80, 96)).save(pictures / f"{number}.png")
+    for number, shift in enumerate((0, 50, 100)):
+        Image.fromarray(with_face(shift)).save(pictures / f"face-{number}.png")
+    lines = ["file_name,caption", *(f"{n}.png,some colours" for n in range(5))]
+    lines += [f'face-{n}.png,"a woman, smiling"' for n in range(2)]
+    (folder / "captions.csv").write_text("\n".join(lines) + "\n")
+    light(
+        [pictures],
+        vae=str(folder / "runs" / "base" / "vae"),
+        attributes=str(folder / "runs" / "facer"),
+        captions=folder / "captions.csv",
+        output=folder / "runs" / "light-512",
+        side=64,
+        encoder_side=32,
+        heldout=0.3,
+        workers=0,
+        shard=2,
+    )
+
+
 @pytest.fixture(scope="session", name="new_base")
 def _new_base():
     return save_base
@@ -89,30 +155,48 @@ def _identity_config():
     """Writes configs/training/identity-sd15.yaml with small numbers; checkpoints in runs/NAME."""
 
     def write(folder, name: str, *, steps: int, interval: int, rate: float, **trainer):
-        config = yaml.safe_load(IDENTITY.read_text())
-        config["model"]["init_args"] |= {"learning_rate": rate, "warmup_steps": 1}
-        config["model"]["init_args"]["base"] = "runs/base"
-        config["data"]["init_args"]["vae"] = "runs/base/vae"
-        config["data"]["init_args"] |= {"epoch_samples": 8 * 64, "workers": 0, "shuffle": 8}
-        config["trainer"] |= {"max_steps": steps, "logger": False, "accelerator": "cpu"}
-        config["trainer"] |= {"precision": "32-true", "accumulate_grad_batches": 1}
-        config["trainer"] |= {"num_sanity_val_steps": 0, "default_root_dir": f"runs/{name}"}
-        average, checkpoints = config["trainer"]["callbacks"]
-        average["init_args"] |= {"decay": 0.5, "update_every_n_steps": 1}
-        checkpoints["init_args"] |= {"dirpath": f"runs/{name}", "every_n_train_steps": interval}
-        config["trainer"]["callbacks"] += trainer.pop("callbacks", [])
-        config["trainer"] |= trainer
-        path = folder / f"{name}.yaml"
-        path.write_text(yaml.safe_dump(config))
-        return path
+        model = {"learning_rate": rate, "warmup_steps": 1}
+        numbers = {"max_steps": steps, "accumulate_grad_batches": 1, **trainer}
+        return write_small("identity-sd15", folder, name, model, interval, numbers)
 
     return write
 
 
+@pytest.fixture(scope="session", name="light_config")
+def _light_config():
+    """Likewise configs/training/light-sd15.yaml."""
+
+    def write(folder, name: str, *, steps: int, interval: int, rate: float, **trainer):
+        model = {"image_encoder": "runs/farl", "resampler_width": 64, "learning_rate": rate}
+        numbers = {"max_steps": steps, **trainer}
+        return write_small("light-sd15", folder, name, model, interval, numbers)
+
+    return write
+
+
+def write_small(of: str, folder, name: str, model: dict, interval: int, trainer: dict) -> Path:
+    """The configuration ``of`` with small models and numbers, as NAME.yaml."""
+    config = yaml.safe_load((CONFIGURATIONS / f"{of}.yaml").read_text())
+    config["model"]["init_args"] |= {"base": "runs/base", **model}
+    config["data"]["init_args"]["vae"] = "runs/base/vae"
+    config["data"]["init_args"] |= {"epoch_samples": 8 * 64, "workers": 0, "shuffle": 8}
+    config["trainer"] |= {"logger": False, "accelerator": "cpu", "precision": "32-true"}
+    config["trainer"] |= {"num_sanity_val_steps": 0, "default_root_dir": f"runs/{name}"}
+    average, checkpoints = config["trainer"]["callbacks"]
+    average["init_args"] |= {"decay": 0.5, "update_every_n_steps": 1}
+    checkpoints["init_args"] |= {"dirpath": f"runs/{name}", "every_n_train_steps": interval}
+    config["trainer"]["callbacks"] += trainer.pop("callbacks", [])
+    config["trainer"] |= trainer
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
 @pytest.fixture(scope="session", name="workplace")
 def _workplace(tmp_path_factory):
-    """runs/crops with shards and landmarks, runs/mini with an autoencoder and a landmark net,
-    runs/base with a Stable Diffusion of random weights, runs/latents-512 with its latents.
+    """runs/crops with shards, landmarks and attributes, runs/mini with an autoencoder and a
+    landmark net, runs/mini-light with an image encoder, runs/base with a Stable Diffusion of random
+    weights, runs/latents-512 with its latents, and what `prepare_light` makes.
     """
     folder = tmp_path_factory.mktemp("workplace")
     crops = folder / "runs" / "crops"
@@ -123,7 +207,13 @@ def _workplace(tmp_path_factory):
     rng = np.random.default_rng(0)
     labels = {key: rng.uniform(40, 120, (478, 3)).astype(np.float32) for key, _ in samples}
     np.savez_compressed(crops / "landmarks.npz", **labels)
+    live = np.isin(CELEBA_ATTRIBUTES, LIVE)
+    told = {key: np.where(live, rng.uniform(size=40), np.nan) for key, _ in samples}
+    np.savez_compressed(crops / "attributes.npz", **{k: v.astype("f4") for k, v in told.items()})
+    (folder / "camouflage" / "mini").mkdir(parents=True)
+    (folder / "camouflage" / "mini" / "weights").symlink_to(mini_folder())
     torch.manual_seed(0)
+    SmallImageEncoder().half().save_pretrained(folder / "runs" / "mini-light" / "image_encoder")
     SmallAutoencoder().half().save_pretrained(folder / "runs" / "mini" / "vae")
     LandmarkNet().half().save_pretrained(folder / "runs" / "mini" / "landmarker")
     save_base(folder / "runs" / "base")
@@ -140,6 +230,7 @@ def _workplace(tmp_path_factory):
         workers=0,
         shard=3,
     )
+    prepare_light(folder)
     return folder
 
 

@@ -26,9 +26,13 @@ def shortened(name: str, steps: int) -> dict:
     config = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
     data = config["data"]["init_args"]
     data |= {"batch_size": 2, "epoch_samples": 4, "workers": 0}
-    if name == "identity-sd15":  # the real weights are gigabytes
+    if name in ("identity-sd15", "light-sd15"):  # the real weights are gigabytes
         config["model"]["init_args"]["base"] = "runs/base"
         data["vae"] = "runs/base/vae"
+    if name == "light-sd15":
+        config["model"]["init_args"] |= {"image_encoder": "runs/farl", "resampler_width": 64}
+    if name == "encoder-mini":  # it starts from more samples than its embedding has numbers
+        data |= {"batch_size": 4, "epoch_samples": 80}
     trainer = config["trainer"]
     trainer |= {"max_steps": steps, "logger": False, "accelerator": "cpu"}
     trainer |= {"limit_val_batches": 1, "num_sanity_val_steps": 0}
@@ -73,6 +77,7 @@ def test_the_denoiser_takes_mixed_precision_with_clipped_gradients(trained, monk
 
 def test_there_are_configurations():
     assert {"autoencoder", "denoiser", "identity-sd15", "landmarks"} <= set(NAMES)
+    assert {"encoder-mini", "attributes-mini", "light-mini", "light-sd15"} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,4 +1,7 @@
-"""Training in processes of their own: two at once, and one that is killed and goes on."""
+"""Training in processes of their own: two at once, and one that is killed and goes on.
+
+Of the identity ControlNet and of CAMOUFLaGE-Light.
+"""
 
 import json
 import os
@@ -31,6 +34,17 @@ def _command(workplace, monkeypatch):
     return arguments
 
 
+@pytest.fixture(params=["identity", "light"], name="kind")
+def _kind(request):
+    """Which of the two; checkpoints note their facts under that name."""
+    return request.param
+
+
+@pytest.fixture(name="small_config")
+def _small_config(kind, identity_config, light_config):
+    return {"identity": identity_config, "light": light_config}[kind]
+
+
 def witness(folder: Path, pause_s: float = 0.0) -> list[dict]:
     folder.mkdir(exist_ok=True)
     settings = {"folder": str(folder), "pause_s": pause_s}
@@ -44,11 +58,10 @@ def witnessed(folder: Path, rank: int = 0) -> list[dict]:
 
 
 def test_two_processes_see_different_samples_and_end_with_equal_weights(
-    workplace, identity_config, command, tmp_path
+    workplace, kind, small_config, command, tmp_path
 ):
-    config = identity_config(
-        workplace, "two", steps=3, interval=3, rate=1e-3, callbacks=witness(tmp_path / "seen")
-    )
+    name, seen = f"two-{kind}", tmp_path / "seen"
+    config = small_config(workplace, name, steps=3, interval=3, rate=1e-3, callbacks=witness(seen))
     options = ["--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=ddp"]
     result = subprocess.run(
         command(config, *options, "--data.batch_size=4"),
@@ -58,23 +71,23 @@ def test_two_processes_see_different_samples_and_end_with_equal_weights(
         timeout=PATIENCE_S,
     )
     assert result.returncode == 0, result.stderr[-3000:]
-    first, second = (witnessed(tmp_path / "seen", rank) for rank in (0, 1))
+    first, second = (witnessed(seen, rank) for rank in (0, 1))
     assert [line["step"] for line in first] == [line["step"] for line in second] == [1, 2, 3]
     for one, other in zip(first, second, strict=True):
         assert one["weights"] == other["weights"]
         assert one["seen"] != other["seen"]
     assert len({line["weights"] for line in first}) == 3, "each step moves them"
-    checkpoint = torch.load(workplace / "runs/two/last.ckpt", weights_only=True)
-    assert checkpoint["identity"]["samples"] == 3 * 4 * 2
+    checkpoint = torch.load(workplace / "runs" / name / "last.ckpt", weights_only=False)
+    assert checkpoint[kind]["samples"] == 3 * 4 * 2
 
 
 def test_a_killed_run_goes_on_and_loses_one_interval_at_most(
-    workplace, identity_config, command, tmp_path, monkeypatch
+    workplace, kind, small_config, command, tmp_path, monkeypatch
 ):
     """The same command starts and goes on."""
-    interval, seen = 2, tmp_path / "seen"
-    config = identity_config(
-        workplace, "killed", steps=500, interval=interval, rate=1e-3, callbacks=witness(seen, 0.2)
+    interval, seen, name = 2, tmp_path / "seen", f"killed-{kind}"
+    config = small_config(
+        workplace, name, steps=500, interval=interval, rate=1e-3, callbacks=witness(seen, 0.2)
     )
     process = subprocess.Popen(
         command(config, "--ckpt_path=last"),
@@ -89,7 +102,7 @@ def test_a_killed_run_goes_on_and_loses_one_interval_at_most(
     assert process.wait(timeout=30) == -signal.SIGKILL
     reached = witnessed(seen)[-1]["step"]
     assert reached >= 5
-    before = torch.load(workplace / "runs/killed/last.ckpt", weights_only=True)
+    before = torch.load(workplace / "runs" / name / "last.ckpt", weights_only=False)
     kept = before["global_step"]
     assert 0 <= reached - kept <= interval
     (seen / "rank-0.jsonl").unlink()
@@ -98,8 +111,8 @@ def test_a_killed_run_goes_on_and_loses_one_interval_at_most(
     steps = kept + 3
     main(["fit", "--config", str(config), "--ckpt_path=last", f"--trainer.max_steps={steps}"])
     assert [line["step"] for line in witnessed(seen)] == [kept + 1, kept + 2, kept + 3]
-    assert witnessed(seen)[0]["samples"] == before["identity"]["samples"] + 8
-    files = {path.name for path in (workplace / "runs/killed").glob("*.ckpt")}
+    assert witnessed(seen)[0]["samples"] == before[kind]["samples"] + 8
+    files = {path.name for path in (workplace / "runs" / name).glob("*.ckpt")}
     assert "last.ckpt" in files
     assert not [name for name in files if "-v" in name]
     assert len(files) == 3, "the link and two whole files"

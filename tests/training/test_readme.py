@@ -8,10 +8,13 @@ import pytest
 import typer
 from typer.main import get_command
 
+import training.draw_pool
 import training.export
+import training.label_attributes
 import training.prepare
 import training.report
 import training.report_identity
+from camouflage.cli import app
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "training" / "README.md").read_text(encoding="utf-8")
@@ -20,6 +23,8 @@ COMMANDS = {
     "export": training.export.app,
     "report": training.report.main,
     "report_identity": training.report_identity.main,
+    "label_attributes": training.label_attributes.main,
+    "draw_pool": training.draw_pool.main,
 }
 
 
@@ -48,6 +53,17 @@ def test_commands_name_options_that_exist(module):
     assert lines
     for line in lines:
         assert set(re.findall(r"--[a-z-]+", line)) <= options(module, line)
+
+
+def test_commands_of_the_package_name_options_that_exist():
+    lines = re.findall(r"^camouflage (.*)", "\n".join(blocks("sh")), re.MULTILINE)
+    assert {line.split()[0] for line in lines} == {"models", "pool", "anonymize"}
+    for line in lines:
+        command, words = get_command(app), iter(line.split())
+        while hasattr(command, "commands"):
+            command = command.commands[next(words)]
+        known = {option for parameter in command.params for option in parameter.opts}
+        assert set(re.findall(r"--[a-z-]+", line)) <= known
 
 
 def test_configurations_that_are_named_exist():

@@ -16,7 +16,7 @@ class Witness(L.Callback):
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
         weights = hashlib.sha256()
-        for parameter in pl_module.identity.parameters():
+        for parameter in pl_module.parameters():
             weights.update(parameter.detach().cpu().contiguous().numpy().tobytes())
         line = {
             "step": trainer.global_step,

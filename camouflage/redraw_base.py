@@ -1,0 +1,185 @@
+"""What a recipe of CAMOUFLaGE-Base means for its pipeline: control maps, scale, guidance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from camouflage.annotators import draw_maps, jittered
+from camouflage.attempts import Subject
+from camouflage.errors import SettingError
+from camouflage.recipe import BaseRecipe, BaseRung, Rung
+from camouflage.redraw import Redrawer
+
+if TYPE_CHECKING:
+    from camouflage.pipelines.base import BasePipeline
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Steering:
+    """What a model of scenes is steered by, the same in every attempt: ``maps`` by control,
+    (H, W, 3) uint8, and a ``prompt``, None where there is no text.
+    """
+
+    maps: dict[str, NDArray[np.uint8]]
+    prompt: str | None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BaseRedrawer(Redrawer):
+    """Of a `BasePipeline`.
+
+    A pipeline of aligned faces (``mini``) gets its maps drawn here, from landmarks that are shifted
+    at random; one of scenes (``sd15``) annotates by itself.
+    """
+
+    recipe: BaseRecipe
+    pipeline: BasePipeline
+    _steering: dict[str, Steering] = field(init=False, default_factory=dict, repr=False)
+
+    def _check(self) -> None:
+        recipe, config = self.recipe, self.pipeline.config
+        if unknown := sorted(set(recipe.control_weights) - set(config["controls"])):
+            raise SettingError(
+                f"control_weights: unknown control {unknown}; this pipeline has "
+                f"{config['controls']}"
+            )
+        if self.aligned and recipe.text_guidance != 1:
+            raise SettingError(f"{recipe.model} has no text encoder: text_guidance must be 1")
+        if recipe.negative_prompt is not None and recipe.text_guidance == 1:
+            raise SettingError("negative_prompt: it acts only with a text_guidance other than 1")
+        scales = [self.numbers(rung)[0] for rung in recipe.ladder]
+        has_net = getattr(self.pipeline, "identity_controlnet", True) is not None
+        if recipe.identity == "learned" and not has_net and any(scale != 1 for scale in scales):
+            raise SettingError(
+                f"identity: {recipe.model} has no identity ControlNet, which every "
+                "anonymization_scale but 1 needs; use identity: analytic"
+            )
+
+    @property
+    def control_weights(self) -> dict[str, float]:
+        """The weight of each control in this recipe."""
+        return {**self.pipeline.config["default_weights"], **self.recipe.control_weights}
+
+    def numbers(self, rung: Rung) -> tuple[float, float]:
+        """Anonymization scale and strength of an attempt."""
+        added = rung.anonymization_scale if isinstance(rung, BaseRung) else 0.0
+        return self.recipe.anonymization_scale + added, self.strength(rung)
+
+    def _drawn(self, batch: Sequence[Subject], key: str, attempt: int) -> list[NDArray[np.uint8]]:
+        pictures, names = [subject.pixels for subject in batch], [subject.name for subject in batch]
+        if not self.aligned:
+            return self._run_steered(pictures, names, key, attempt)
+        maps = self.maps(batch, key, attempt)
+        return self._run(pictures, maps, self.recipe.prompt, names, key, attempt)
+
+    def _run_steered(
+        self, pictures: list[NDArray[np.uint8]], names: list[str], key: str, attempt: int
+    ) -> list[NDArray[np.uint8]]:
+        steering = self._steered(pictures, names)
+        maps = {name: [one.maps[name] for one in steering] for name in steering[0].maps}
+        prompts = [one.prompt for one in steering if one.prompt is not None]
+        return self._run(pictures, maps, prompts or None, names, key, attempt)
+
+    def _steered(self, pictures: list[NDArray[np.uint8]], names: list[str]) -> list[Steering]:
+        """Annotates what was not annotated yet; what belongs to another picture is forgotten."""
+        picture = names[0].split(":")[0]
+        for old in [name for name in self._steering if not name.startswith(picture)]:
+            del self._steering[old]
+        new = [i for i, name in enumerate(names) if name not in self._steering]
+        if new:
+            some = [pictures[i] for i in new]
+            maps = self.pipeline.annotate(some, self._maps_in_use)
+            prompts = self.recipe.prompt
+            texts = self.pipeline.captions(some) if prompts is None else [prompts] * len(new)
+            for k, i in enumerate(new):
+                self._steering[names[i]] = Steering(
+                    maps={name: several[k] for name, several in maps.items()},
+                    prompt=None if texts is None else texts[k],
+                )
+        return [self._steering[name] for name in names]
+
+    @property
+    def _maps_in_use(self) -> list[str]:
+        return [name for name, weight in self.control_weights.items() if weight > 0]
+
+    def _drawn_frame(
+        self, view: NDArray[np.uint8], name: str, key: str, attempt: int
+    ) -> NDArray[np.uint8]:
+        return self._run_steered([view], [name], key, attempt)[0]
+
+    def shown_frame(self, pixels: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+        """The picture as `frame` shows it to the model, and its control maps."""
+        view = self.view(pixels)
+        maps = self.pipeline.annotate([view], self._maps_in_use)
+        return [view, *(several[0] for several in maps.values())]
+
+    def shown(self, subject: Subject, key: str) -> list[NDArray[np.uint8]]:
+        """Its crop, and its control maps in the first attempt."""
+        return [subject.pixels, *(several[0] for several in self.maps([subject], key).values())]
+
+    def maps(
+        self, subjects: Sequence[Subject], key: str, attempt: int = 0
+    ) -> dict[str, list[NDArray[np.uint8]]]:
+        """The control maps of an attempt, by control.
+
+        Those of aligned faces change with the attempt, as the shape of the face does.
+        """
+        names = self._maps_in_use
+        if not self.aligned:
+            return dict(self.pipeline.annotate([subject.pixels for subject in subjects], names))
+        from camouflage.denoise.seeds import generator_for
+
+        side = self.pipeline.config["size_px"]
+        points = [
+            jittered(
+                subject.points_xy,
+                side,
+                spread=self.recipe.shape_jitter,
+                generator=generator_for(key, f"{subject.name}:shape", attempt),
+            )
+            for subject in subjects
+            if subject.points_xy is not None
+        ]
+        return draw_maps(
+            [subject.pixels for subject in subjects],
+            np.stack(points),
+            names,
+            regions=[subject.region for subject in subjects],
+            coarseness=self.recipe.colour_coarseness,
+        )
+
+    def _run(
+        self,
+        pictures: list[NDArray[np.uint8]],
+        maps: dict[str, list[NDArray[np.uint8]]],
+        prompt: str | list[str] | None,
+        names: list[str],
+        key: str,
+        attempt: int,
+    ) -> list[NDArray[np.uint8]]:
+        from camouflage.denoise.seeds import generator_for
+
+        recipe = self.recipe
+        anonymization_scale, strength = self.numbers(recipe.ladder[attempt])
+        output: Any = self.pipeline(
+            pictures,
+            control_images=maps,
+            control_weights=self.control_weights,
+            control_guidance=recipe.control_guidance,
+            prompt=prompt,
+            negative_prompt=recipe.negative_prompt,
+            text_guidance=recipe.text_guidance,
+            anonymization_scale=anonymization_scale,
+            guidance_rescale=recipe.guidance_rescale,
+            strength=strength,
+            num_inference_steps=recipe.steps,
+            identity=recipe.identity,
+            generator=[generator_for(key, name, attempt) for name in names],
+            output_type="pil",
+        )
+        return [np.asarray(image) for image in output.images]

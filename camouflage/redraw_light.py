@@ -1,0 +1,166 @@
+"""What a recipe of CAMOUFLaGE-Light means for its pipeline: fakes, swaps, attributes, guidance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from camouflage.annotators.landmarks import five_points, inner_box, jittered
+from camouflage.attempts import Subject
+from camouflage.errors import SettingError
+from camouflage.recipe import LightRecipe, LightRung
+from camouflage.redraw import Redrawer
+from camouflage.subjects.crops import EYE_DISTANCE
+from camouflage.subjects.given import average_points
+
+if TYPE_CHECKING:
+    from camouflage.pipelines.light import LightPipeline
+    from camouflage.pipelines.light_faces import LightFace
+    from camouflage.recipe import Rung
+    from camouflage.swap import SwapSettings
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LightRedrawer(Redrawer):
+    """Of a `LightPipeline`.
+
+    In a crop there is always a face to swap: the one it was made for. Each attempt takes another
+    fake.
+    """
+
+    recipe: LightRecipe
+    pipeline: LightPipeline
+
+    def _check(self) -> None:
+        recipe = self.recipe
+        if self.pipeline.pool is None:
+            raise SettingError(
+                f"{recipe.model} has no pool of faces to swap for: make one with `camouflage pool "
+                "build` and put it into the model's folder as pool/"
+            )
+        if recipe.negative_prompt is not None and recipe.guidance_scale == 1:
+            raise SettingError("negative_prompt: it acts only with a guidance_scale other than 1")
+
+    def numbers(self, rung: Rung) -> tuple[None, float]:
+        """No anonymization scale, and the strength of an attempt."""
+        return None, self.strength(rung)
+
+    def original_share(self, rung: Rung) -> float:
+        """The recipe's and the rung's, at least 0."""
+        added = rung.original_share if isinstance(rung, LightRung) else 0.0
+        return max(self.recipe.original_share + added, 0.0)
+
+    def _drawn(self, batch: Sequence[Subject], key: str, attempt: int) -> list[NDArray[np.uint8]]:
+        faces = [self._faces(subject, key, attempt) for subject in batch]
+        names = [subject.name for subject in batch]
+        return self._run([subject.pixels for subject in batch], faces, names, key, attempt)
+
+    def _drawn_frame(
+        self, view: NDArray[np.uint8], name: str, key: str, attempt: int
+    ) -> NDArray[np.uint8]:
+        faces = self.pipeline.find_faces([view])
+        return self._run([view], faces, [name], key, attempt)[0]
+
+    def shown(self, subject: Subject, key: str) -> list[NDArray[np.uint8]]:
+        """Its crop, and with the face of the first attempt in it."""
+        faces = self._faces(subject, key, 0)
+        return [subject.pixels, *self._swapped([subject.pixels], [faces], 0)]
+
+    def shown_frame(self, pixels: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+        """The picture as `frame` shows it to the model, and with the first attempt's faces."""
+        view = self.view(pixels)
+        return [view, *self._swapped([view], self.pipeline.find_faces([view]), 0)]
+
+    @property
+    def _swap(self) -> SwapSettings:
+        from camouflage.swap import SwapSettings
+
+        return SwapSettings(
+            side=self.pipeline.config["default_swap_side"],
+            alignment=self.recipe.swap_alignment,
+            blend=self.recipe.swap_blend,
+        )
+
+    def _swapped(
+        self, pictures: list[NDArray[np.uint8]], faces: list[list[LightFace]], attempt: int
+    ) -> list[NDArray[np.uint8]]:
+        return self.pipeline.swapped(
+            pictures,
+            faces,
+            settings=self._swap,
+            threshold=self.recipe.swap_threshold,
+            rank=attempt,
+        )
+
+    def _faces(self, subject: Subject, key: str, attempt: int) -> list[LightFace]:
+        """The face that the crop was made for, in the crop's pixels, and others that are found in
+        it; of a faceless body only those.
+        """
+        from camouflage.annotators import predict_landmarks
+        from camouflage.denoise.seeds import generator_for
+        from camouflage.pipelines.light_faces import LANDMARKS_PX, LightFace
+        from camouflage.subjects.crops import align
+        from camouflage.swap import FaceShape
+
+        points = subject.points_xy
+        others: list[LightFace] = []
+        if points is None:
+            others = self.pipeline.find_faces([subject.pixels])[0]
+            if not subject.is_face or any(_is_in(face, subject.region) for face in others):
+                return others
+            ys, xs = np.nonzero(subject.region)
+            box = (int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1)
+            crop = align(average_points(box), side=LANDMARKS_PX)
+            small = crop.cut(subject.pixels)
+            points = crop.to_picture(predict_landmarks(self.pipeline.landmarker, [small])[0])
+        five = five_points(points)
+        spread_side = float(np.linalg.norm(five[0] - five[1])) / EYE_DISTANCE
+        moved = jittered(
+            points,
+            max(round(spread_side), 1),
+            spread=self.recipe.shape_jitter,
+            generator=generator_for(key, f"{subject.name}:shape", attempt),
+        )
+        x0, y0, x1, y1 = (float(v) for v in inner_box(points))
+        shape = FaceShape(five_xy=five_points(moved), points_xy=moved)
+        return [*others, LightFace(box_xyxy=(x0, y0, x1, y1), shape=shape)]
+
+    def _run(
+        self,
+        pictures: list[NDArray[np.uint8]],
+        faces: list[list[LightFace]],
+        names: list[str],
+        key: str,
+        attempt: int,
+    ) -> list[NDArray[np.uint8]]:
+        from camouflage.denoise.seeds import generator_for
+
+        recipe, rung = self.recipe, self.recipe.ladder[attempt]
+        output: Any = self.pipeline(
+            pictures,
+            faces=faces,
+            swapped_images=self._swapped(pictures, faces, attempt),
+            prompt=recipe.prompt,
+            negative_prompt=recipe.negative_prompt,
+            guidance_scale=recipe.guidance_scale,
+            image_prompt_scale=recipe.image_prompt_scale,
+            adapter_scale=recipe.adapter_scale,
+            adapter_steps=recipe.adapter_steps,
+            original_share=self.original_share(rung),
+            attributes_of=recipe.attributes_of,
+            strength=self.strength(rung),
+            num_inference_steps=recipe.steps,
+            generator=[generator_for(key, name, attempt) for name in names],
+            output_type="pil",
+        )
+        return [np.asarray(image) for image in output.images]
+
+
+def _is_in(face: LightFace, region: NDArray[np.bool_]) -> bool:
+    """Whether the middle of a face is in ``region`` (side, side)."""
+    x, y = np.clip(face.shape.five_xy.mean(0).round().astype(int), 0, len(region) - 1)
+    return bool(region[y, x])
