@@ -2,6 +2,7 @@
 
     python -m benchmarks.full_size                                  # a GPU: 768 px, bfloat16
     python -m benchmarks.full_size --device cpu --side 256 --steps 2 --runs 1 --warm 0
+    python -m benchmarks.full_size --device cpu --steps 2 --memory-only
 
 Stable Diffusion 1.5's architecture with random weights: neither speed nor memory depends on their
 values. Every method redraws the same pictures by the same maps in the same number of steps, one
@@ -269,6 +270,7 @@ def main(
     runs: Annotated[int, typer.Option(min=1, help="Of which the median is taken.")] = 3,
     warm: Annotated[int, typer.Option(min=0, help="Runs before that are not counted.")] = 1,
     low_memory: Annotated[bool, typer.Option(help="Keep only the part at work there.")] = False,
+    memory_only: Annotated[bool, typer.Option(help="One run of ours, and what it held.")] = False,
 ) -> None:
     """Seconds, pictures a second, TFLOP/s and memory, as markdown tables."""
     where, numbers = torch.device(device), getattr(torch, dtype)
@@ -279,6 +281,12 @@ def main(
         pipeline.vae.enable_tiling()
         torch.cuda.reset_peak_memory_stats(where)
     job = Job(side=side, batch=batch, steps=steps)
+    if memory_only:
+        before, start = peak_gib(where), time.perf_counter()
+        job.ours(pipeline)()
+        seconds = time.perf_counter() - start
+        typer.echo(f"{peak_gib(where):.1f} GiB, {before:.1f} before, {seconds:.0f} s: {side} px")
+        return
     off = dict.fromkeys(CONTROLS, 0.6)
     methods = {
         "ours": job.ours(pipeline),

@@ -169,7 +169,8 @@ class LightModule(L.LightningModule):
             self.log(f"val/{case}", value, prog_bar=True, batch_size=rows, sync_dist=True)
 
     def validation_losses(self, batch: dict[str, Any], index: int) -> dict[str, Tensor]:
-        """The plain loss with ``all``, without the picture (``no_image``), without the adapter.
+        """The plain loss with ``all``, without the picture (``no_image``), without the adapter
+        (``no_adapter``) and without both (``neither``).
 
         Noise and timesteps follow from ``index``, so that two models are compared on the same.
         """
@@ -181,6 +182,7 @@ class LightModule(L.LightningModule):
         t = (((torch.arange(len(z_0)) + 0.5) / len(z_0)) * steps).long().to(z_0.device)
         none = torch.zeros(len(z_0), dtype=torch.bool)
         cases = {"all": (none, True), "no_image": (~none, True), "no_adapter": (none, False)}
+        cases["neither"] = (~none, False)
         losses = {}
         for case, (no_image, adapted) in cases.items():
             output, abar = self.predict(batch, t, noise, no_image, none, adapted=adapted)

@@ -224,7 +224,7 @@ def test_a_training_step_drops_what_was_drawn(make, batch, monkeypatch):
 def test_the_measures_of_two_models_are_of_the_same_noise(make, batch):
     module = make().eval()
     found = module.validation_losses(batch, 0)
-    assert set(found) == {"all", "no_image", "no_adapter"}
+    assert set(found) == {"all", "no_image", "no_adapter", "neither"}
     assert found == module.validation_losses(batch, 0) != module.validation_losses(batch, 1)
     assert len({float(value) for value in found.values()}) == 3
 
