@@ -25,8 +25,8 @@ from PIL import Image
 from camouflage import ground
 from camouflage.attempts import Subject, Work
 from camouflage.audit import Embeddings, Recogniser, audit
-from camouflage.errors import SettingError
 from camouflage.picture import Picture
+from camouflage.placing import require_method
 from camouflage.recipe import BaseRecipe, LightRecipe, Recipe
 from camouflage.redraw import Redrawer
 from camouflage.redraw_base import BaseRedrawer
@@ -62,6 +62,8 @@ class Anonymizer:
         self.pipeline = pipeline
         self.redrawer = redrawer_of(recipe, pipeline)
         self.detector = detector or FaceDetector(score=recipe.detection_score)
+        if recipe.method == "light":
+            pipeline.detector = self.detector  # pyright: ignore
         self.recogniser = recogniser or Recogniser()
 
     @classmethod
@@ -258,7 +260,7 @@ class Anonymizer:
             rows.append(self.redrawer.shown_frame(picture.pixels))
         elif self.recipe.scope == "people":
             bodies = self.bodies(picture, self.faces(picture))
-            subjects = [*ground.body_subjects(self.redrawer, picture, bodies), *subjects]
+            subjects = [*ground.body_subjects(self.redrawer, picture, bodies, faces), *subjects]
         rows += [self.redrawer.shown(subject, key) for subject in subjects]
         return rows
 
@@ -274,12 +276,7 @@ def redrawer_of(recipe: Recipe, pipeline: BasePipeline | LightPipeline) -> Redra
 
     Raises `SettingError` if they are not of one method, or the pipeline cannot follow it.
     """
-    method = "light" if hasattr(pipeline, "image_encoder") else "base"
-    if recipe.method != method:
-        raise SettingError(
-            f"{recipe.model} is a model of method {method}, and the recipe is of {recipe.method}: "
-            f"take the preset of that model, or change the recipe's method"
-        )
+    require_method(recipe, pipeline)
     if isinstance(recipe, LightRecipe):
         return LightRedrawer(recipe=recipe, pipeline=pipeline)  # pyright: ignore
     assert isinstance(recipe, BaseRecipe)  # noqa: S101  there are two methods

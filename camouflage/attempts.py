@@ -31,8 +31,8 @@ class Subject:
     """One face or body, ready to be redrawn. ``name`` binds its noise.
 
     ``pixels`` (side, side, 3) uint8, ``region`` (side, side) bool, ``points_xy``: landmarks (P, 2)
-    in pixels of the crop, for models whose maps are drawn from them. ``is_face``: it was made for a
-    face, not for a body of which none is seen.
+    in pixels of the crop, for models whose maps are drawn from them. ``faces``: those that are
+    known to be in the crop, in its pixels: the one it was made for first.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Subject:
     pixels: NDArray[np.uint8]
     region: NDArray[np.bool_]
     points_xy: NDArray[np.float64] | None
-    is_face: bool = True
+    faces: tuple[Face, ...] = ()
 
     def patch(self, redrawn: NDArray[np.uint8]) -> Patch:
         """``redrawn`` (side, side, 3) uint8 where this face was."""

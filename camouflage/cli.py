@@ -339,11 +339,12 @@ app.add_typer(pool)
 
 
 def _recipe(name: str | None, *, model: str | None, changes: Mapping[str, object]) -> Recipe:
+    from camouflage.placing import preset_of
     from camouflage.recipe import Recipe, preset_names
 
     given = {key: value for key, value in {"model": model, **changes}.items() if value is not None}
     if name is None:
-        name = model if model in preset_names() else "mini"
+        name = model if model in preset_names() else preset_of(model or "mini")
     return Recipe.load(name).changed(given)
 
 

@@ -18,6 +18,7 @@ from camouflage.redraw import Redrawer
 from camouflage.subjects.cover import ellipse
 from camouflage.subjects.faces import Face
 from camouflage.subjects.given import GivenFace
+from camouflage.subjects.moved import faces_in
 from camouflage.subjects.persons import Body, FacelessBody
 
 
@@ -49,7 +50,7 @@ def scene(
 ) -> Ground:
     """The whole picture anew: nobody is left whom no detector saw."""
     name = f"{picture.sha256}:scene"
-    pixels = redrawer.frame(picture.pixels, name, key, attempt)
+    pixels = redrawer.frame(picture.pixels, name, key, attempt, faces=faces)
     scale = min(np.divide(redrawer.frame_size_hw(picture.size_hw), picture.size_hw))
     hidden = {i for i, face in enumerate(faces) if _is_large(face, float(scale), redrawer)}
     return Ground(
@@ -71,7 +72,7 @@ def people(
 ) -> Ground:
     """Every body anew, each as a crop around it, the largest first."""
     ordered = sorted(bodies, key=lambda body: -body.size_px)
-    subjects = body_subjects(redrawer, picture, ordered)
+    subjects = body_subjects(redrawer, picture, ordered, faces)
     drawn = redrawer.crops(subjects, key, attempt)
     patches = [subject.patch(new) for subject, new in zip(subjects, drawn, strict=True)]
     pixels, changed = compose(picture.pixels, patches)
@@ -88,8 +89,10 @@ def people(
     return Ground(pixels=pixels, changed=changed, hidden=frozenset(hidden), bodies=tuple(ordered))
 
 
-def body_subjects(redrawer: Redrawer, picture: Picture, bodies: Sequence[Body]) -> list[Subject]:
-    """Every body, ready to be redrawn."""
+def body_subjects(
+    redrawer: Redrawer, picture: Picture, bodies: Sequence[Body], faces: Sequence[Face]
+) -> list[Subject]:
+    """Every body, ready to be redrawn, with those of ``faces`` that its crop shows."""
     crops = [body.crop(redrawer.pipeline.config["size_px"]) for body in bodies]
     return [
         Subject(
@@ -98,7 +101,7 @@ def body_subjects(redrawer: Redrawer, picture: Picture, bodies: Sequence[Body]) 
             pixels=crop.cut(picture.pixels),
             region=body.region(crop),
             points_xy=None,
-            is_face=False,
+            faces=faces_in(crop, faces),
         )
         for body, crop in zip(bodies, crops, strict=True)
     ]

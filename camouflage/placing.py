@@ -43,6 +43,7 @@ def placed(
     """
     where, numbers = place_of(recipe, device=device, dtype=dtype, low_memory=low_memory)
     pipeline: Any = _pipeline_class(recipe.model).from_pretrained(recipe.model, dtype=numbers)
+    require_method(recipe, pipeline)
     pipeline.set_progress_bar_config(disable=True)
     _require_annotators(recipe, pipeline)
     if low_memory:
@@ -51,6 +52,18 @@ def placed(
         pipeline.scene_annotators.frugal = True
         return pipeline
     return pipeline.to(where)
+
+
+def require_method(recipe: Recipe, pipeline: Any) -> None:
+    """Raise `SettingError` if recipe and pipeline are not of one method."""
+    method = "light" if hasattr(pipeline, "image_encoder") else "base"
+    if recipe.method != method:
+        size = "sd15" if pipeline.config.get("annotators") == "scene" else "mini"
+        preset = f"{size}-light" if method == "light" else size
+        raise SettingError(
+            f"{recipe.model} is a model of method {method}, and the recipe is of {recipe.method}: "
+            f"take the preset {preset} (--recipe {preset})"
+        )
 
 
 def place_of(
@@ -79,6 +92,13 @@ def _is_small(model: str) -> bool:
         return True
     index = _index(model)
     return bool(index) and index.get("annotators", "aligned_face") == "aligned_face"
+
+
+def preset_of(model: str) -> str:
+    """The preset for a model's folder, as far as it says what it is; else mini's."""
+    index = _index(model)
+    size = "mini" if index.get("annotators", "aligned_face") == "aligned_face" else "sd15"
+    return f"{size}-light" if index.get("_class_name") == "LightPipeline" else size
 
 
 def _pipeline_class(model: str) -> type[BasePipeline] | type[LightPipeline]:

@@ -198,10 +198,20 @@ def _checked(values: dict[str, object]) -> Recipe:
 _Kind = TypeVar("_Kind", bound=Recipe)
 
 
+def _require_of_method(kind: type[Recipe], values: dict[str, object]) -> None:
+    """Raise `SettingError` for a setting that only another method has."""
+    known = set().union(*(other.model_fields for other in METHODS.values()))
+    if others := sorted((set(values) & known) - set(kind.model_fields)):
+        raise SettingError(
+            f"{', '.join(others)}: method {values.get('method')} has no such setting"
+        )
+
+
 def _checked_as(kind: type[_Kind], values: dict[str, object]) -> _Kind:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
+        _require_of_method(kind, values)
         problems = (
             f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
             for problem in error.errors(include_url=False)

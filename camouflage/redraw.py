@@ -24,7 +24,7 @@ from camouflage.recipe import Recipe, Rung
 from camouflage.subjects.cover import covered, crop_of
 from camouflage.subjects.faces import Face
 from camouflage.subjects.given import GivenFace
-from camouflage.subjects.persons import FacelessBody
+from camouflage.subjects.moved import faces_in, scaling
 
 HEAD_MARGIN = 0.2
 """By how much of its sides a face's box grows where no landmarks say what the face is: CenterFace's
@@ -91,7 +91,7 @@ class Redrawer(ABC):
                 pixels=pixels[i],
                 region=regions[i],
                 points_xy=points[i],
-                is_face=not isinstance(face, FacelessBody),
+                faces=faces_in(crops[i], [face]),
             )
             for i, face in enumerate(faces)
         ]
@@ -122,9 +122,17 @@ class Redrawer(ABC):
         """`crops` of one batch."""
 
     def frame(
-        self, pixels: NDArray[np.uint8], name: str, key: str, attempt: int = 0
+        self,
+        pixels: NDArray[np.uint8],
+        name: str,
+        key: str,
+        attempt: int = 0,
+        *,
+        faces: Sequence[Face] = (),
     ) -> NDArray[np.uint8]:
         """A whole picture anew, (H, W, 3) uint8 as it came, drawn at the recipe's ``scene_px``.
+
+        ``faces``: those that are known to be in it.
 
         It is scaled to an area of ``scene_px`` x ``scene_px`` with its aspect (sides rounded to
         what the model takes) and the result back, so that detail finer than that is gone; tiles
@@ -133,15 +141,23 @@ class Redrawer(ABC):
         Raises `OutOfMemory`.
         """
         view = self.view(pixels)
-        drawn = _unless_out_of_memory(lambda: [self._drawn_frame(view, name, key, attempt)], 1)
+        known = faces_in(scaling(pixels.shape[:2], view.shape[:2]), faces)
+        drawn = _unless_out_of_memory(
+            lambda: [self._drawn_frame(view, known, name, key, attempt)], 1
+        )
         assert drawn is not None  # noqa: S101  one picture fits or raises
         return _resized(drawn[0], pixels.shape[:2])
 
     @abstractmethod
     def _drawn_frame(
-        self, view: NDArray[np.uint8], name: str, key: str, attempt: int
+        self,
+        view: NDArray[np.uint8],
+        faces: Sequence[Face],
+        name: str,
+        key: str,
+        attempt: int,
     ) -> NDArray[np.uint8]:
-        """A picture of the model's size anew."""
+        """A picture of the model's size anew; ``faces`` are known to be in it, in its pixels."""
 
     def frame_size_hw(self, size_hw: Sequence[int]) -> tuple[int, int]:
         """At which size `frame` draws a picture of ``size_hw``; longer than 4:1 it is squeezed."""

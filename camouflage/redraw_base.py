@@ -14,6 +14,7 @@ from camouflage.attempts import Subject
 from camouflage.errors import SettingError
 from camouflage.recipe import BaseRecipe, BaseRung, Rung
 from camouflage.redraw import Redrawer
+from camouflage.subjects.faces import Face
 
 if TYPE_CHECKING:
     from camouflage.pipelines.base import BasePipeline
@@ -108,8 +109,14 @@ class BaseRedrawer(Redrawer):
         return [name for name, weight in self.control_weights.items() if weight > 0]
 
     def _drawn_frame(
-        self, view: NDArray[np.uint8], name: str, key: str, attempt: int
+        self,
+        view: NDArray[np.uint8],
+        faces: Sequence[Face],
+        name: str,
+        key: str,
+        attempt: int,
     ) -> NDArray[np.uint8]:
+        del faces  # the maps steer the whole picture
         return self._run_steered([view], [name], key, attempt)[0]
 
     def shown_frame(self, pixels: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:

@@ -15,7 +15,7 @@ from camouflage.errors import SettingError
 from camouflage.recipe import LightRecipe, LightRung
 from camouflage.redraw import Redrawer
 from camouflage.subjects.crops import EYE_DISTANCE
-from camouflage.subjects.given import average_points
+from camouflage.subjects.faces import SAME_PLACE, Face, overlap
 
 if TYPE_CHECKING:
     from camouflage.pipelines.light import LightPipeline
@@ -60,10 +60,15 @@ class LightRedrawer(Redrawer):
         return self._run([subject.pixels for subject in batch], faces, names, key, attempt)
 
     def _drawn_frame(
-        self, view: NDArray[np.uint8], name: str, key: str, attempt: int
+        self,
+        view: NDArray[np.uint8],
+        faces: Sequence[Face],
+        name: str,
+        key: str,
+        attempt: int,
     ) -> NDArray[np.uint8]:
-        faces = self.pipeline.find_faces([view])
-        return self._run([view], faces, [name], key, attempt)[0]
+        everybody = self._known_and_found(view, faces)
+        return self._run([view], [everybody], [name], key, attempt)[0]
 
     def shown(self, subject: Subject, key: str) -> list[NDArray[np.uint8]]:
         """Its crop, and with the face of the first attempt in it."""
@@ -97,37 +102,42 @@ class LightRedrawer(Redrawer):
         )
 
     def _faces(self, subject: Subject, key: str, attempt: int) -> list[LightFace]:
-        """The face that the crop was made for, in the crop's pixels, and others that are found in
-        it; of a faceless body only those.
-        """
-        from camouflage.annotators import predict_landmarks
+        """Every face of the crop, in its pixels: those that are known, and others found in it."""
+        if subject.points_xy is None:
+            return self._known_and_found(subject.pixels, subject.faces)
+        return [self._aligned_face(subject, subject.points_xy, key, attempt)]
+
+    def _known_and_found(self, pixels: NDArray[np.uint8], known: Sequence[Face]) -> list[LightFace]:
+        """What Anonymizer knows or was told comes first; nobody is left to a second detector."""
+        from camouflage.pipelines.light_faces import light_faces
+
+        found = self.pipeline.detected(pixels)
+        others = [
+            face
+            for face in found
+            if all(overlap(face.box_xyxy, one.box_xyxy) <= SAME_PLACE for one in known)
+        ]
+        return light_faces(pixels, [*known, *others], self.pipeline.landmarker)
+
+    def _aligned_face(
+        self, subject: Subject, points_xy: NDArray[np.float64], key: str, attempt: int
+    ) -> LightFace:
+        """The face that an aligned crop was made for, its shape shifted at random."""
         from camouflage.denoise.seeds import generator_for
-        from camouflage.pipelines.light_faces import LANDMARKS_PX, LightFace
-        from camouflage.subjects.crops import align
+        from camouflage.pipelines.light_faces import LightFace
         from camouflage.swap import FaceShape
 
-        points = subject.points_xy
-        others: list[LightFace] = []
-        if points is None:
-            others = self.pipeline.find_faces([subject.pixels])[0]
-            if not subject.is_face or any(_is_in(face, subject.region) for face in others):
-                return others
-            ys, xs = np.nonzero(subject.region)
-            box = (int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1)
-            crop = align(average_points(box), side=LANDMARKS_PX)
-            small = crop.cut(subject.pixels)
-            points = crop.to_picture(predict_landmarks(self.pipeline.landmarker, [small])[0])
-        five = five_points(points)
-        spread_side = float(np.linalg.norm(five[0] - five[1])) / EYE_DISTANCE
+        five = five_points(points_xy)
+        side = float(np.linalg.norm(five[0] - five[1])) / EYE_DISTANCE
         moved = jittered(
-            points,
-            max(round(spread_side), 1),
+            points_xy,
+            max(round(side), 1),
             spread=self.recipe.shape_jitter,
             generator=generator_for(key, f"{subject.name}:shape", attempt),
         )
-        x0, y0, x1, y1 = (float(v) for v in inner_box(points))
+        x0, y0, x1, y1 = (float(v) for v in inner_box(points_xy))
         shape = FaceShape(five_xy=five_points(moved), points_xy=moved)
-        return [*others, LightFace(box_xyxy=(x0, y0, x1, y1), shape=shape)]
+        return LightFace(box_xyxy=(x0, y0, x1, y1), shape=shape)
 
     def _run(
         self,
@@ -158,9 +168,3 @@ class LightRedrawer(Redrawer):
             output_type="pil",
         )
         return [np.asarray(image) for image in output.images]
-
-
-def _is_in(face: LightFace, region: NDArray[np.bool_]) -> bool:
-    """Whether the middle of a face is in ``region`` (side, side)."""
-    x, y = np.clip(face.shape.five_xy.mean(0).round().astype(int), 0, len(region) - 1)
-    return bool(region[y, x])

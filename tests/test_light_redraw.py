@@ -17,7 +17,7 @@ from camouflage.redraw_light import LightRedrawer
 from camouflage.subjects.faces import Face
 from camouflage.subjects.persons import FacelessBody, bodies_of
 
-from .small_light import light_face, small_light, write_small_pool
+from .small_light import small_light, write_small_pool
 
 RUNG = {"strength": 0.0, "original_share": 0.0}
 QUICK = {"steps": 2, "strength": 1.0, "ladder": [RUNG] * 3, "face_batch": 2}
@@ -200,7 +200,8 @@ def test_same_key_same_result_whatever_order_and_batch(crops_pipeline, astronaut
 
 
 def with_found(monkeypatch, pipeline: LightPipeline, *found) -> None:
-    monkeypatch.setattr(LightPipeline, "find_faces", lambda self, ps: [list(found) for _ in ps])
+    """``found``: what a detector of the pipeline's own sees in any picture."""
+    monkeypatch.setattr(LightPipeline, "detected", lambda self, pixels: found)
 
 
 def body(box: tuple[int, int, int, int] = (100, 50, 300, 400)) -> FacelessBody:
@@ -216,7 +217,7 @@ def test_in_the_crop_of_a_faceless_body_there_is_no_face(
     with_found(monkeypatch, scenes_pipeline)
     one = redrawer(scenes_pipeline, "sd15-light", scope="people")
     subjects = one.subjects(Picture.from_image(astronaut), [body()])
-    assert not subjects[0].is_face
+    assert subjects[0].faces == ()
     drawn = one.crops(subjects, "key")
     assert calls[0]["faces"] == [[]]
     assert np.array_equal(calls[0]["swapped_images"][0], subjects[0].pixels)
@@ -243,33 +244,49 @@ def is_at(one, region) -> bool:
     return bool(region[y, x])
 
 
-def test_a_neighbour_is_not_taken_for_the_face_of_the_crop(
+def test_a_neighbour_is_swapped_too_and_not_in_the_place_of_the_face_of_the_crop(
     scenes_pipeline, astronaut, watched, monkeypatch
 ) -> None:
-    """The detector sees another person in the crop, and not the one it was made for."""
+    """The detector sees another person, whose face is inside the region, and not the one it is
+    made for.
+    """
     calls = watched(scenes_pipeline)
     one = redrawer(scenes_pipeline, "sd15-light", scope="faces")
     subject = one.subjects(Picture.from_image(astronaut), [face()])[0]
-    neighbour = light_face(side=8, at_xy=(0, 0))
-    assert not is_at(neighbour, subject.region)
+    neighbour = face((24, 34, 38, 50))
+    assert subject.region[42, 31]
     with_found(monkeypatch, scenes_pipeline, neighbour)
     one.crops([subject], "key")
     (some,) = calls[0]["faces"]
-    assert neighbour in some
-    assert any(is_at(one, subject.region) for one in some)
+    boxes = [one.box_xyxy for one in some]
+    assert neighbour.box_xyxy in boxes
+    assert subject.faces[0].box_xyxy in boxes
 
 
-def test_a_found_face_of_the_crop_is_the_one(
+def test_a_face_that_is_found_again_in_its_crop_is_swapped_once(
     scenes_pipeline, astronaut, watched, monkeypatch
 ) -> None:
     calls = watched(scenes_pipeline)
     one = redrawer(scenes_pipeline, "sd15-light", scope="faces")
     subject = one.subjects(Picture.from_image(astronaut), [face()])[0]
-    found = light_face(side=40, at_xy=(12, 12))
-    assert is_at(found, subject.region)
-    with_found(monkeypatch, scenes_pipeline, found)
+    with_found(monkeypatch, scenes_pipeline, subject.faces[0])
     one.crops([subject], "key")
-    assert calls[0]["faces"] == [[found]]
+    assert [one.box_xyxy for one in calls[0]["faces"][0]] == [subject.faces[0].box_xyxy]
+
+
+def test_in_a_scene_those_are_swapped_whom_the_product_knows(
+    scenes_pipeline, astronaut, watched, monkeypatch
+) -> None:
+    """Given regions and what a better detector saw; the pipeline's own sees nobody here."""
+    calls = watched(scenes_pipeline)
+    with_found(monkeypatch, scenes_pipeline)
+    one = redrawer(scenes_pipeline, "sd15-light", scope="scene", scene_px=64)
+    one.frame(astronaut, "name", "key", faces=[face()])
+    (some,) = calls[0]["faces"]
+    x0, y0, x1, y1 = some[0].box_xyxy
+    scale = 64 / 512
+    assert np.allclose([x0, y0, x1, y1], np.array(face().box_xyxy) * scale, atol=1)
+    assert not np.array_equal(calls[0]["swapped_images"][0], calls[0]["image"][0])
 
 
 def test_a_recipe_of_the_other_method_is_refused(crops_pipeline) -> None:

@@ -53,7 +53,7 @@ def test_an_unknown_key_is_an_error(preset: str) -> None:
 
 
 def test_the_method_says_which_settings_there_are() -> None:
-    kinds = {"mini": BaseRecipe, "sd15": BaseRecipe}
+    kinds = {"mini": BaseRecipe, "mini-fast": BaseRecipe, "sd15": BaseRecipe}
     kinds |= {"mini-light": LightRecipe, "sd15-light": LightRecipe}
     rungs = {BaseRecipe: BaseRung, LightRecipe: LightRung}
     for name in preset_names():

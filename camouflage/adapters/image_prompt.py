@@ -142,6 +142,7 @@ def set_image_prompt_scale(unet: UNet2DConditionModel, scale: float) -> None:
 def image_tokens(unet: UNet2DConditionModel, hidden: Tensor) -> Tensor:
     """What the image says to the UNet, (B, tokens, dim), of the encoder's (B, patches, width)."""
     resampler = resampler_of(unet)
+    resampler.to(hidden.device)  # an offloaded UNet is brought back whole, its parts are not
     return resampler(hidden.to(resampler.proj_in.weight.dtype))
 
 

@@ -54,6 +54,13 @@ def token_width(encoder: ImageEncoder) -> int:
     return encoder.config.hidden_size
 
 
+def embedding_width(encoder: ImageEncoder) -> int:
+    """Width of its embeddings."""
+    if isinstance(encoder, SmallImageEncoder):
+        return encoder.config["projection_dim"]
+    return encoder.config.projection_dim
+
+
 def encoder_input(pictures: Sequence[NDArray[np.uint8]], side: int) -> Tensor:
     """(N, 3, side, side) float32, normalised, of pictures (H, W, 3) uint8 of any sizes.
 
@@ -103,7 +110,7 @@ def embed_pictures(
     Raises:
         NonFiniteResult: the encoder does not give numbers.
     """
-    width = int(encoder.config.projection_dim)  # type: ignore[arg-type]
+    width = embedding_width(encoder)
     found = np.zeros((len(pictures), width), np.float32)
     for at in range(0, len(pictures), AT_ONCE):
         pixels = encoder_input(pictures[at : at + AT_ONCE], side_of(encoder))

@@ -28,7 +28,12 @@ from camouflage.adapters.image_prompt import (
     tokens_computed,
 )
 from camouflage.annotators.attributes import AttributeNet
-from camouflage.annotators.image_encoder import encoder_input, penultimate_of, side_of
+from camouflage.annotators.image_encoder import (
+    embedding_width,
+    encoder_input,
+    penultimate_of,
+    side_of,
+)
 from camouflage.annotators.landmarks import LandmarkNet
 from camouflage.denoise import latents as to_latents
 from camouflage.denoise.image_guidance import AdapterSteps, ImageGuidance, PromptRow
@@ -58,7 +63,7 @@ from camouflage.pipelines.light_faces import (
     swapped_picture,
 )
 from camouflage.pipelines.loading import check_arguments, load_folder
-from camouflage.subjects.faces import FaceDetector
+from camouflage.subjects.faces import Face, FaceDetector
 from camouflage.swap import FacePool, SwapSettings, save_pool
 
 IMAGE_PROMPT = "ip_adapter"
@@ -163,8 +168,28 @@ class LightPipeline(
             default_swap_alignment=default_swap_alignment,
             random_weights=random_weights,
         )
-        self.pool: FacePool | None = None
-        self._detector: FaceDetector | None = None
+        self._pool: FacePool | None = None
+        self.detector: FaceDetector | None = None
+
+    @property
+    def pool(self) -> FacePool | None:
+        """The synthetic faces that people get.
+
+        Raises `SettingError` when it is set to one whose embeddings are of another width than the
+        image encoder's: they are another encoder's, and its distances mean nothing here.
+        """
+        return self._pool
+
+    @pool.setter
+    def pool(self, pool: FacePool | None) -> None:
+        if pool is not None:
+            width, own = pool.embeddings.shape[1], embedding_width(self.image_encoder)
+            if width != own:
+                raise SettingError(
+                    f"pool: its embeddings are {width} wide, by {pool.encoder_name}, and this "
+                    f"model's {own}: build it again with `camouflage pool build --encoder`"
+                )
+        self._pool = pool
 
     @classmethod
     def from_pretrained(
@@ -217,6 +242,8 @@ class LightPipeline(
         save_image_prompt(self.unet, folder / IMAGE_PROMPT)
         if self.pool is not None:
             save_pool(self.pool, folder / POOL)
+            if folder / POOL == self.pool.folder:  # its pictures have other names now
+                self.pool = FacePool.load(folder / POOL)
 
     @torch.no_grad()
     def __call__(
@@ -349,12 +376,15 @@ class LightPipeline(
 
     def find_faces(self, pictures: Sequence[np.ndarray]) -> list[list[LightFace]]:
         """Those of each picture ``uint8 (H, W, 3)``, largest first."""
-        if self._detector is None:
-            self._detector = FaceDetector()
         return [
-            light_faces(picture, self._detector.detect(picture), self.landmarker)
-            for picture in pictures
+            light_faces(picture, self.detected(picture), self.landmarker) for picture in pictures
         ]
+
+    def detected(self, picture: np.ndarray) -> Sequence[Face]:
+        """What ``detector`` finds in one picture; it is made when it is first needed."""
+        if self.detector is None:
+            self.detector = FaceDetector()
+        return self.detector.detect(picture)
 
     def swapped(
         self,

@@ -39,10 +39,10 @@ def face_embedder(name: str) -> FaceEmbedder:
     """
     if name == MINI:
         folder = weights.mini_light_folder() / "image_encoder"
-    elif Path(name).is_dir():
-        folder = Path(name)
     elif name in weights.TABLE and weights.TABLE[name].role == "image encoder":
         folder = weights.find(name)
+    elif Path(name).is_dir():
+        folder = Path(name)
     else:
         raise SettingError(f"encoder: expected {MINI}, farl or an encoder's folder, got {name!r}")
     return FaceEmbedder(

@@ -50,7 +50,7 @@ def mini_light_pipeline(
         annotators="aligned_face",
         size_px=base.config["size_px"],
         default_guidance_scale=1.0,
-        default_strength=0.4,
+        default_strength=0.8,
         default_steps=16,
         default_original_share=0.0,
         default_swap_side=base.config["size_px"],

@@ -52,8 +52,8 @@ def sd15_light_pipeline(
             models.
         image_encoder: FaRL of another place: a repository or a folder.
         attributes: a folder of FACER's network, converted.
-        pool: of `camouflage pool build`, with embeddings by the same encoder; None: the pool inside
-            this package, embedded anew.
+        pool: of `camouflage pool build`, with embeddings by the same encoder; None: ``pool/`` among
+            the adapters, else the pool inside this package, embedded anew.
         dtype: of all weights; float32 if not given.
 
     Raises:
@@ -82,6 +82,8 @@ def sd15_light_pipeline(
         text_encoder=parts.text_encoder,
         tokenizer=parts.tokenizer,
     )
+    if pool is None and (trained / POOL).is_dir():
+        pool = trained / POOL
     pipeline.pool = default_pool(encoder, found["farl"]) if pool is None else FacePool.load(pool)
     return pipeline
 

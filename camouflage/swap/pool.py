@@ -15,6 +15,7 @@ from camouflage.errors import PictureError, SettingError
 from camouflage.picture import Picture
 from camouflage.swap.pool_folder import INDEX, PoolRecord, face_path, read_index, read_record
 from camouflage.swap.shape import POINTS_SHAPE, checked_points
+from camouflage.weights.sums import file_sha256
 
 THRESHOLD = 1.0
 """Angular distance that a fake must exceed, that is a cosine below 0.5: the released default."""
@@ -99,6 +100,11 @@ class FacePool:
 
     def __repr__(self) -> str:
         return f"FacePool({len(self)} faces of {self.side} px, embeddings of {self.encoder_name})"
+
+    @property
+    def folder(self) -> Path:
+        """Where its pictures are."""
+        return self._folder
 
     @property
     def side(self) -> int:
@@ -208,8 +214,11 @@ class FacePool:
 
     def _read(self, index: int) -> PoolFace:
         entry = self._record.faces[index]
+        path = face_path(self._folder, entry.file)
+        if file_sha256(path) != entry.sha256:
+            raise SettingError(f"{entry.file}: not the picture that was put into this pool")
         try:
-            pixels = Picture.open(face_path(self._folder, entry.file)).pixels
+            pixels = Picture.open(path).pixels
         except (PictureError, OSError) as error:
             raise SettingError(f"{entry.file}: the pool's picture cannot be read") from error
         if pixels.shape != (self.side, self.side, 3):

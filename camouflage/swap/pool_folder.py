@@ -29,11 +29,12 @@ _Point = tuple[_Number, _Number]
 
 
 class FaceRecord(BaseModel):
-    """One face: its file's name in `FACES` and its five points in the crop's pixels."""
+    """One face: its file in `FACES` with its sha256, and its five points in the crop's pixels."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     file: str = Field(pattern=r"^[0-9]{5,9}\.(webp|png)$")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     five_xy: tuple[_Point, _Point, _Point, _Point, _Point]
 
 

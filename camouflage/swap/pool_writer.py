@@ -18,6 +18,7 @@ from safetensors.numpy import save
 from camouflage.errors import OutputError, SettingError
 from camouflage.swap.pool import FacePool, PoolFace
 from camouflage.swap.pool_folder import FACES, INDEX, RECORD, FaceRecord, PoolRecord
+from camouflage.weights.sums import file_sha256
 from camouflage.write import output_error, sync_folder, write_bytes, write_picture
 
 
@@ -70,7 +71,9 @@ def write_pool(
                 raise SettingError(f"expected faces of {side} px, got one of {one.face.side}")
             name = f"{number:05}{suffix}"
             write_picture(one.face.pixels, part / FACES / name)
-            records.append(FaceRecord(file=name, five_xy=one.face.five_xy.tolist()))
+            digest = file_sha256(part / FACES / name)
+            five = one.face.five_xy.tolist()
+            records.append(FaceRecord(file=name, sha256=digest, five_xy=five))
             embeddings.append(one.embedding)
             points_xy.append(one.face.points_xy.astype(np.float32))
         if not records:

@@ -100,6 +100,8 @@ def snapshot(
         "allow_patterns": [
             "*.json",
             "*.txt",
+            "pool/faces/*.png",
+            "pool/faces/*.webp",
             *(patterns or [f"*/*{end}.safetensors" for end in ends]),
         ],
         "ignore_patterns": [] if variant else ["*.fp16*.safetensors", "*.non_ema*.safetensors"],
@@ -115,9 +117,9 @@ def snapshot(
         return Path(huggingface_hub.snapshot_download(repository, **wanted, **hub))
     except (*_failures(), HFValidationError) as error:
         raise WeightsError(
-            f"{Path(repository).name}: expected tiny, mini, sd15, a folder in save_pretrained "
-            "layout, or a repository of the hub that is in the local cache or can be reached "
-            f"({type(error).__name__})"
+            f"{Path(repository).name}: expected tiny, mini, mini-light, sd15, sd15-light, a folder "
+            "in save_pretrained layout, or a repository of the hub that is in the local cache or "
+            f"can be reached ({type(error).__name__})"
         ) from error
 
 

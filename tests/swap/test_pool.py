@@ -1,6 +1,7 @@
 """The pool: whom it chooses, and what it refuses to load or to overwrite."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -124,7 +125,7 @@ def test_nothing_says_where_a_face_came_from(folder):
     assert sorted(p.name for p in folder.iterdir()) == ["faces", "index.safetensors", "pool.json"]
     record = json.loads((folder / "pool.json").read_text())
     assert set(record) == {"side", "count", "encoder_name", "encoder_sha256", "faces"}
-    assert set(record["faces"][0]) == {"file", "five_xy"}
+    assert set(record["faces"][0]) == {"file", "five_xy", "sha256"}
 
 
 def test_a_mirrored_face_mirrored_again_is_the_face():
@@ -201,8 +202,17 @@ def test_a_picture_of_another_side_or_damaged_is_refused_when_it_is_read(folder)
     with pytest.raises(SettingError, match="expected 64 x 64 px"):
         FacePool.load(folder).face(0)
     (folder / "faces/00000.png").write_bytes(b"none")
-    with pytest.raises(SettingError, match="cannot be read"):
+    with pytest.raises(SettingError, match="not the picture that was put into this pool"):
         FacePool.load(folder).face(0)
+
+
+def test_a_picture_that_was_exchanged_is_not_swapped_in(folder):
+    """A real person's face, put in the place of one that nobody has, would be seen in results."""
+    shutil.copy(folder / "faces/00001.png", folder / "faces/00000.png")
+    pool = FacePool.load(folder)
+    with pytest.raises(SettingError, match="not the picture that was put into this pool"):
+        pool.face(0)
+    assert pool.face(1).side == pool.side
 
 
 def test_only_a_pool_is_overwritten_and_only_if_asked_for(folder, tmp_path):

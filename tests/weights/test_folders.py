@@ -229,7 +229,9 @@ def test_a_hub_that_goes_away(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", ["no-such-folder", "no/such", "not a name!", "/no/where"])
 def test_a_name_that_is_nothing(name: str, tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="expected tiny, mini, sd15, a folder"):
+    with pytest.raises(
+        WeightsError, match="expected tiny, mini, mini-light, sd15, sd15-light, a folder"
+    ):
         BasePipeline.from_pretrained(name, cache_dir=tmp_path)
 
 
