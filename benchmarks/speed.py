@@ -92,7 +92,9 @@ def model_seconds(anonymizer: Anonymizer, *, runs: int) -> dict[str, float]:
     }
 
 
-def side_by_side(first: Anonymizer, second: Anonymizer, *, runs: int) -> dict[str, float]:
+def side_by_side(
+    first: Anonymizer, second: Anonymizer, *, names: tuple[str, str], runs: int
+) -> dict[str, float]:
     """Seconds a face of two recipes in strict alternation, alone and of eight, and their ratios."""
     subjects = [subject_of(one, portrait()) for one in (first, second)]
     found = {}
@@ -105,7 +107,6 @@ def side_by_side(first: Anonymizer, second: Anonymizer, *, runs: int) -> dict[st
                 if run:  # the first does not count
                     told.append((time.perf_counter() - start) / count)
         times = [statistics.median(told) for told in seconds]
-        names = [one.recipe.model for one in (first, second)]
         what = "one face" if count == 1 else f"a face of {count} in a batch"
         found |= {f"{name}, {what}": value for name, value in zip(names, times, strict=True)}
         found[f"{names[1]} / {names[0]}, {what}"] = times[1] / times[0]
@@ -165,7 +166,9 @@ def main(
     anonymizer = Anonymizer.from_recipe(settings.changed({"model": model or settings.model}))
     if beside is not None:
         other = Recipe.load(beside).changed({"face_batch": BATCH})
-        typer.echo(table(side_by_side(anonymizer, Anonymizer.from_recipe(other), runs=runs)))
+        second = Anonymizer.from_recipe(other)
+        names = (model or recipe, beside)
+        typer.echo(table(side_by_side(anonymizer, second, names=names, runs=runs)))
         return
     seconds = {**model_seconds(anonymizer, runs=runs), **stage_seconds(anonymizer, runs=runs)}
     typer.echo(table(seconds))

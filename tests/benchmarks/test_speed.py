@@ -51,9 +51,10 @@ def test_every_figure_is_measured(anonymizer):
 
 
 def test_two_recipes_side_by_side(anonymizer):
-    found = side_by_side(anonymizer, anonymizer, runs=1)
-    assert len(found) == 4  # one model's name stands for both
-    assert found["tiny / tiny, one face"] == pytest.approx(1, rel=0.9)
+    found = side_by_side(anonymizer, anonymizer, names=("a", "b"), runs=1)
+    assert len(found) == 6
+    for what in ("one face", "a face of 8 in a batch"):
+        assert found[f"b / a, {what}"] == pytest.approx(found[f"b, {what}"] / found[f"a, {what}"])
 
 
 def test_a_table_has_a_line_a_figure():

@@ -69,7 +69,7 @@ def test_changed_weights_and_changed_faces_are_refused(tmp_path: Path):
         pool.face(0)
     record = folder / "pool/pool.json"
     record.write_text(json.dumps({**json.loads(record.read_text()), "encoder_name": "x"}))
-    with pytest.raises(WeightsError, match="pool.json: damaged"):
+    with pytest.raises(WeightsError, match=r"pool\.json: damaged"):
         mini_light_pipeline(folder=folder)
 
 
