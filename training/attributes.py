@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import lightning as L
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from camouflage.annotators.attributes import CELEBA_ATTRIBUTES
 from camouflage.mini.attributes import SmallAttributeNet
 from training.label_attributes import LIVE
-from training.schedules import may_fuse, warmup_stable_decay
+from training.schedules import adamw
 
 KNOWN = [CELEBA_ATTRIBUTES.index(name) for name in LIVE]
 
@@ -42,10 +41,4 @@ class AttributeModule(L.LightningModule):
             self.log(f"val/{name}", share, batch_size=rows)
 
     def configure_optimizers(self) -> dict:
-        optimizer = torch.optim.AdamW(
-            self.parameters(),
-            self.hparams["learning_rate"],
-            weight_decay=0.05,
-            fused=may_fuse(self.trainer),
-        )
-        return warmup_stable_decay(optimizer, int(self.trainer.estimated_stepping_batches))
+        return adamw(self, learning_rate=self.hparams["learning_rate"], weight_decay=0.05)

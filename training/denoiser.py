@@ -16,7 +16,7 @@ from camouflage.adapters.identity import identity_controlnet
 from camouflage.mini.context import NullContext
 from training.frozen import Frozen, load_autoencoder
 from training.losses import velocity_loss
-from training.schedules import may_fuse, warmup_stable_decay
+from training.schedules import adamw
 
 Residuals = tuple[list[Tensor], Tensor]
 
@@ -171,15 +171,7 @@ class DenoiserModule(L.LightningModule):
         return velocity_loss(output, noise, z_0, abar)
 
     def configure_optimizers(self) -> dict:
-        learning = [p for p in self.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(
-            learning,
-            self.hparams["learning_rate"],
-            betas=(0.9, 0.99),
-            weight_decay=1e-2,
-            fused=may_fuse(self.trainer),
-        )
-        return warmup_stable_decay(optimizer, int(self.trainer.estimated_stepping_batches))
+        return adamw(self, learning_rate=self.hparams["learning_rate"], betas=(0.9, 0.99))
 
 
 def chosen(rows: Tensor, batch: int) -> Tensor:

@@ -27,7 +27,7 @@ from training.frozen import (
     weights_sha256,
 )
 from training.losses import denoising_loss, signal_to_error_db
-from training.schedules import may_fuse, warmup_stable_decay
+from training.schedules import adamw
 
 FROZEN_DTYPES = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 """In which the UNet is held, by the trainer's precision; float32 for every other."""
@@ -170,15 +170,12 @@ class IdentityModule(L.LightningModule):
 
     def configure_optimizers(self) -> dict:
         settings = self.hparams
-        optimizer = torch.optim.AdamW(
-            self.identity.parameters(),
-            settings["learning_rate"],
+        return adamw(
+            self,
+            learning_rate=settings["learning_rate"],
             weight_decay=settings["weight_decay"],
-            fused=may_fuse(self.trainer),
-        )
-        steps = int(self.trainer.estimated_stepping_batches)
-        return warmup_stable_decay(
-            optimizer, steps, warmup=settings["warmup_steps"], decay=settings["decay"]
+            warmup=settings["warmup_steps"],
+            decay=settings["decay"],
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

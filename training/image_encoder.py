@@ -24,7 +24,7 @@ from camouflage.annotators.attributes.network import CLIP_MEAN, CLIP_STD
 from camouflage.annotators.landmarks import MESH_INDICES, LandmarkNet
 from camouflage.mini.image_encoder import TOKEN_LAYERS, SmallImageEncoder
 from camouflage.weights import load_model, mini_folder
-from training.schedules import may_fuse, warmup_stable_decay
+from training.schedules import adamw
 
 CELLS = 8
 """Tokens a side; also the side of the coarse picture that the embedding must tell."""
@@ -153,10 +153,4 @@ class ImageEncoderModule(L.LightningModule):
         self.log_dict(found, prog_bar=True, batch_size=rows)
 
     def configure_optimizers(self) -> dict:
-        optimizer = torch.optim.AdamW(
-            self.parameters(),
-            self.hparams["learning_rate"],
-            weight_decay=0.05,
-            fused=may_fuse(self.trainer),
-        )
-        return warmup_stable_decay(optimizer, int(self.trainer.estimated_stepping_batches))
+        return adamw(self, learning_rate=self.hparams["learning_rate"], weight_decay=0.05)

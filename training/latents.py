@@ -18,20 +18,25 @@ from torch.utils.data import DataLoader, get_worker_info
 from training.frozen import weights_folder
 from training.shards import Prepared, read_blob, shard_paths
 
+TrainRead = Callable[[dict[str, Any], random.Random], dict[str, Any]]
+"""A sample of webdataset and what is left to chance, to a row of a batch."""
+Collate = Callable[[list[dict[str, Any]]], dict[str, Any]]
 
-class LatentData(L.LightningDataModule):
-    """Batches of ``z_0`` (B, C, h, w) float32, from `training.prepare latents`.
 
-    Of a sample that has a mirror image, one of the two is taken at random. ``vae`` is the
-    autoencoder, a name in the table of weights or a folder: shards of another one are refused.
-    ``batch_size`` and ``epoch_samples`` are of one process; the shards are resampled for ever.
-    ``shuffle`` is how many samples a worker holds to choose from. The order follows from ``seed``,
-    the process, the worker and the step at which the run begins: one that goes on does not see
-    again what it saw at its start.
+class ShardData(L.LightningDataModule):
+    """Batches of the shards that a command of `training.prepare` wrote.
+
+    ``vae`` is the autoencoder, a name in the table of weights or a folder: shards of another one
+    are refused. ``batch_size`` and ``epoch_samples`` are of one process; the shards are resampled
+    for ever. ``shuffle`` is how many samples a worker holds to choose from. The order follows from
+    ``seed``, the process, the worker and the step at which the run begins: one that goes on does
+    not see again what it saw at its start.
 
     Raises:
-        ValueError: the shards are of another autoencoder, or not complete.
+        ValueError: the shards are of another command or autoencoder, or not complete.
     """
+
+    prepared_by: type[Prepared] = Prepared
 
     def __init__(
         self,
@@ -46,36 +51,48 @@ class LatentData(L.LightningDataModule):
         super().__init__()
         self.folder, self.batch_size, self.epoch_samples = Path(folder), batch_size, epoch_samples
         self.workers, self.shuffle, self.seed = workers, shuffle, seed
-        self.prepared = Prepared.read(self.folder)
+        self.prepared = self.prepared_by.read(self.folder)
         self.prepared.require(weights_folder(vae))
 
-    def train_dataloader(self) -> DataLoader:
-        stream = resampled(
-            shard_paths(self.folder, "train"),
-            self.trainer,
-            one_of_both,
-            seed=self.seed,
-            shuffle=self.shuffle,
-        )
+    def train_loader(self, read: TrainRead, collate: Collate | None = None) -> DataLoader:
+        """What ``read`` makes of training samples; ``collate`` None is torch's own."""
+        shards = shard_paths(self.folder, "train")
+        stream = resampled(shards, self.trainer, read, seed=self.seed, shuffle=self.shuffle)
         return DataLoader(
             stream.with_epoch(self.epoch_samples // max(self.workers, 1)),  # type: ignore[arg-type]
             batch_size=self.batch_size,
             num_workers=self.workers,
             drop_last=True,
+            collate_fn=collate,
             persistent_workers=self.workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
 
-    def val_dataloader(self) -> DataLoader | list:
-        """All held-out samples in order, never mirrored, the same in every process."""
+    def heldout_loader(
+        self, read: Callable[[dict[str, Any]], dict[str, Any]], collate: Collate | None = None
+    ) -> DataLoader | list:
+        """All held-out samples in order, the same in every process."""
         if not (shards := shard_paths(self.folder, "heldout")):
             return []
-        stream = in_order(shards, lambda sample: {"z_0": read_blob(sample)["z_0"].float()})
-        return DataLoader(stream, batch_size=self.batch_size)  # type: ignore[arg-type]
+        stream = in_order(shards, read)
+        return DataLoader(stream, batch_size=self.batch_size, collate_fn=collate)  # type: ignore[arg-type]
 
     def state_dict(self) -> dict[str, Any]:
         """What the data were, for the checkpoint and the card of what is exported from it."""
         return {"prepared": asdict(self.prepared)}
+
+
+class LatentData(ShardData):
+    """Batches of ``z_0`` (B, C, h, w) float32, from `training.prepare latents`.
+
+    Of a training sample that has a mirror image, one of the two is taken at random.
+    """
+
+    def train_dataloader(self) -> DataLoader:
+        return self.train_loader(one_of_both)
+
+    def val_dataloader(self) -> DataLoader | list:
+        return self.heldout_loader(lambda sample: {"z_0": read_blob(sample)["z_0"].float()})
 
 
 def one_of_both(sample: dict[str, Any], rng: random.Random) -> dict[str, Tensor]:
@@ -87,7 +104,7 @@ def one_of_both(sample: dict[str, Any], rng: random.Random) -> dict[str, Tensor]
 def resampled(
     shards: list[str],
     trainer: L.Trainer | None,
-    read: Callable[[dict[str, Any], random.Random], dict[str, Any]],
+    read: TrainRead,
     *,
     seed: int,
     shuffle: int,

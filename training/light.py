@@ -48,7 +48,7 @@ from training.frozen import (
 from training.identity import FROZEN_DTYPES
 from training.image_encoder import normalised
 from training.losses import denoising_loss
-from training.schedules import may_fuse, warmup_stable_decay
+from training.schedules import adamw
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,15 +245,12 @@ class LightModule(L.LightningModule):
 
     def configure_optimizers(self) -> dict:
         settings = self.hparams
-        optimizer = torch.optim.AdamW(
-            [p for p in self.parameters() if p.requires_grad],
-            settings["learning_rate"],
+        return adamw(
+            self,
+            learning_rate=settings["learning_rate"],
             weight_decay=settings["weight_decay"],
-            fused=may_fuse(self.trainer),
-        )
-        steps = int(self.trainer.estimated_stepping_batches)
-        return warmup_stable_decay(
-            optimizer, steps, warmup=settings["warmup_steps"], decay=settings["decay"]
+            warmup=settings["warmup_steps"],
+            decay=settings["decay"],
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -3,78 +3,32 @@
 from __future__ import annotations
 
 import random
-from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-import lightning as L
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from camouflage.annotators.attributes.spatial import spatial_encoding
 from camouflage.annotators.image_encoder import encoder_input
-from training.frozen import weights_folder
-from training.latents import in_order, resampled
-from training.shards import CAPTION, LightPrepared, read_blob, shard_paths
+from training.latents import ShardData
+from training.shards import CAPTION, LightPrepared, read_blob
 
 
-class LightData(L.LightningDataModule):
+class LightData(ShardData):
     """Batches of ``z_0`` (B, C, h, w) and ``encoder_pixels`` (B, 3, S, S), normalised, both
     float32, ``maps`` (B, 41, h, w), the spatial encoding of the faces, and ``caption``, a text a
-    row, from `training.prepare light`.
-
-    All else is as in `training.latents.LatentData`; no sample is mirrored.
-
-    Raises:
-        ValueError: the shards are of another autoencoder than ``vae``, or not complete.
+    row, from `training.prepare light`. No sample is mirrored.
     """
 
-    def __init__(
-        self,
-        folder: str,
-        vae: str,
-        batch_size: int = 8,
-        epoch_samples: int = 32000,
-        workers: int = 4,
-        shuffle: int = 500,
-        seed: int = 0,
-    ) -> None:
-        super().__init__()
-        self.folder, self.batch_size, self.epoch_samples = Path(folder), batch_size, epoch_samples
-        self.workers, self.shuffle, self.seed = workers, shuffle, seed
-        self.prepared = LightPrepared.read(self.folder)
-        self.prepared.require(weights_folder(vae))
+    prepared_by = LightPrepared
 
     def train_dataloader(self) -> DataLoader:
-        stream = resampled(
-            shard_paths(self.folder, "train"),
-            self.trainer,
-            partial(read_in_order, side_px=self.prepared.side_px),
-            seed=self.seed,
-            shuffle=self.shuffle,
-        )
-        return DataLoader(
-            stream.with_epoch(self.epoch_samples // max(self.workers, 1)),  # type: ignore[arg-type]
-            batch_size=self.batch_size,
-            num_workers=self.workers,
-            drop_last=True,
-            collate_fn=collate,
-            persistent_workers=self.workers > 0,
-            pin_memory=torch.cuda.is_available(),
-        )
+        return self.train_loader(partial(read_in_order, side_px=self.prepared.side_px), collate)
 
     def val_dataloader(self) -> DataLoader | list:
-        """All held-out samples in order, the same in every process."""
-        if not (shards := shard_paths(self.folder, "heldout")):
-            return []
-        stream = in_order(shards, partial(light_sample, side_px=self.prepared.side_px))
-        return DataLoader(stream, batch_size=self.batch_size, collate_fn=collate)  # type: ignore[arg-type]
-
-    def state_dict(self) -> dict[str, Any]:
-        """What the data were, for the checkpoint."""
-        return {"prepared": asdict(self.prepared)}
+        return self.heldout_loader(partial(light_sample, side_px=self.prepared.side_px), collate)
 
 
 def read_in_order(

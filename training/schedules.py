@@ -13,6 +13,31 @@ def may_fuse(trainer: L.Trainer) -> bool:
     return str(trainer.precision) == "32-true"
 
 
+def adamw(
+    module: L.LightningModule,
+    *,
+    learning_rate: float,
+    weight_decay: float = 1e-2,
+    betas: tuple[float, float] = (0.9, 0.999),
+    warmup: int = 200,
+    decay: float = 0.3,
+) -> dict:
+    """AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101) on what of ``module`` learns, the fused
+    one where it may be, with `warmup_stable_decay` over its trainer's steps.
+
+    Returns what ``configure_optimizers`` of Lightning returns.
+    """
+    optimizer = torch.optim.AdamW(
+        [parameter for parameter in module.parameters() if parameter.requires_grad],
+        learning_rate,
+        betas=betas,
+        weight_decay=weight_decay,
+        fused=may_fuse(module.trainer),
+    )
+    steps = int(module.trainer.estimated_stepping_batches)
+    return warmup_stable_decay(optimizer, steps, warmup=warmup, decay=decay)
+
+
 def warmup_stable_decay(
     optimizer: torch.optim.Optimizer, steps: int, *, warmup: int = 200, decay: float = 0.3
 ) -> dict:
