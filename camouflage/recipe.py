@@ -147,6 +147,17 @@ class BaseRecipe(Recipe):
     """The identity function: the identity ControlNet, or its closed form."""
     control_weights: dict[str, Weight]
     """Weight of each control by name, 0 = not computed; one that is not named keeps the model's."""
+    control_end: Annotated[float, Field(gt=0, le=1)]
+    """The part of the run after which the controls are off, 1 = never. Below 1: faster."""
+    control_every: Annotated[int, Field(ge=1)]
+    """The controls are computed at every n-th step and used again in between. Above 1: faster."""
+    fused_controls: bool
+    """The one net that was distilled from all controls, in their place: faster."""
+    guidance_start: Annotated[float, Field(ge=0, lt=1)]
+    """The part of the run before which nothing is pushed away (an a_s above 1 counts as 1, and the
+    guidances are off), 0 = none. Above 0: faster."""
+    guidance_end: Annotated[float, Field(gt=0, le=1)]
+    """The part of the run after which nothing is pushed away, 1 = none. Below 1: faster."""
     shape_jitter: Annotated[float, Field(ge=0, le=0.3)]
     """Spread of the random shifts of a face's contours, in eye distances."""
     colour_coarseness: Annotated[float, Field(ge=0.02, le=0.5)]
@@ -154,6 +165,15 @@ class BaseRecipe(Recipe):
     ladder: Annotated[  # type: ignore[assignment]  # a narrower kind of rung
         tuple[BaseRung, ...], Field(strict=False, min_length=1, max_length=100)
     ]
+
+    @model_validator(mode="after")
+    def _guides_somewhere(self) -> BaseRecipe:
+        if self.guidance_start >= self.guidance_end:
+            raise ValueError(
+                f"guidance_start {self.guidance_start} must be below guidance_end "
+                f"{self.guidance_end}"
+            )
+        return self
 
 
 class LightRecipe(Recipe):

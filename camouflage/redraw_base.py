@@ -53,6 +53,8 @@ class BaseRedrawer(Redrawer):
             raise SettingError(f"{recipe.model} has no text encoder: text_guidance must be 1")
         if recipe.negative_prompt is not None and recipe.text_guidance == 1:
             raise SettingError("negative_prompt: it acts only with a text_guidance other than 1")
+        if recipe.fused_controls:
+            self.pipeline.require_fused(self.control_weights)
         scales = [self.numbers(rung)[0] for rung in recipe.ladder]
         has_net = getattr(self.pipeline, "identity_controlnet", True) is not None
         if recipe.identity == "learned" and not has_net and any(scale != 1 for scale in scales):
@@ -177,6 +179,9 @@ class BaseRedrawer(Redrawer):
             pictures,
             control_images=maps,
             control_weights=self.control_weights,
+            control_end=dict.fromkeys(self.pipeline.config["controls"], recipe.control_end),
+            control_every=recipe.control_every,
+            fused_controls=recipe.fused_controls,
             control_guidance=recipe.control_guidance,
             prompt=prompt,
             negative_prompt=recipe.negative_prompt,
@@ -186,6 +191,8 @@ class BaseRedrawer(Redrawer):
             strength=strength,
             num_inference_steps=recipe.steps,
             identity=recipe.identity,
+            guidance_start=recipe.guidance_start,
+            guidance_end=recipe.guidance_end,
             generator=[generator_for(key, name, attempt) for name in names],
             output_type="pil",
         )

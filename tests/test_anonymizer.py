@@ -108,6 +108,22 @@ def test_a_face_that_stays_is_refused_after_all_attempts(astronaut, tmp_path: Pa
     assert result._pixels is None, "a refused result must not carry its pixels"
 
 
+def test_what_makes_it_faster_reaches_the_pipeline(astronaut) -> None:
+    levers = {"control_every": 2, "guidance_start": 0.1, "guidance_end": 0.8}
+    bound = anonymizer(noise, **levers, control_end=0.6)
+    bound(astronaut, seed=7)
+    call = bound.pipeline.calls[0]  # type: ignore[attr-defined]
+    assert levers.items() <= call.items()
+    assert call["control_end"] == {"landmarks": 0.6, "lineart": 0.6, "colour": 0.6}
+    assert call["fused_controls"] is False
+
+
+def test_a_fused_net_that_is_not_there_is_said_before_any_picture() -> None:
+    recipe = Recipe.load("mini").changed({"fused_controls": True})
+    with pytest.raises(SettingError, match="has no fused ControlNet"):
+        Anonymizer(recipe, pipeline=tiny_pipeline())
+
+
 def test_attempts_escalate(astronaut) -> None:
     bound = anonymizer(original, ladder=LADDER, anonymization_scale=1.25, strength=0.9)
     result = bound(astronaut, seed=7)

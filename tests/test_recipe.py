@@ -168,6 +168,11 @@ def test_a_key_given_twice_is_an_error() -> None:
         ("on_refusal", "copy"),
         ("obfuscation", "none"),
         ("control_guidance", -1.0),
+        ("control_end", 0.0),
+        ("control_every", 0),
+        ("fused_controls", 1),
+        ("guidance_start", 1.0),
+        ("guidance_end", 0.0),
         ("on_nobody", "ignore"),
         ("detection_score", 0.0),
         ("face_batch", 0),
@@ -179,6 +184,12 @@ def test_a_key_given_twice_is_an_error() -> None:
 def test_wrong_values(key: str, value: object) -> None:
     with pytest.raises(SettingError, match=key):
         Recipe.load("mini").changed({key: value})
+
+
+def test_an_interval_of_guidance_is_not_empty() -> None:
+    recipe = Recipe.load("mini").changed({"guidance_end": 0.5})
+    with pytest.raises(SettingError, match="must be below guidance_end"):
+        recipe.changed({"guidance_start": 0.5})
 
 
 def test_a_recipe_leaves_a_step() -> None:

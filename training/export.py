@@ -7,6 +7,7 @@
         --config configs/training/denoiser.yaml --parts runs/mini --output camouflage/mini/weights
     python -m training.export identity runs/identity-sd15/last.ckpt \\
         --base realistic-vision-5.1 --output runs/identity-controlnet
+    python -m training.export fused runs/fused-mini/last.ckpt --output runs/fused-net
     python -m training.export encoder runs/encoder-mini/last.ckpt \\
         --crops runs/crops --output runs/mini-light/image_encoder
     python -m training.export attributes runs/attributes-mini/last.ckpt \\
@@ -32,6 +33,7 @@ from diffusers.models.controlnets.multicontrolnet import MultiControlNetModel
 from numpy.typing import NDArray
 from torch import Tensor
 
+from camouflage.adapters.fused import write_fused_weights
 from camouflage.adapters.identity import identity_controlnet
 from camouflage.adapters.image_prompt import save_image_prompt
 from camouflage.annotators.image_encoder import encoder_input, side_of
@@ -45,6 +47,7 @@ from training.autoencoder import AutoencoderModule
 from training.data import CropData, read_attributes, read_labels
 from training.denoiser import DenoiserModule, Mixture
 from training.frozen import weights_folder, weights_sha256
+from training.fused import FusedModule, fused_card
 from training.identity_card import card
 from training.image_encoder import ImageEncoderModule
 from training.landmarks import LandmarkModule
@@ -153,6 +156,37 @@ def identity(
         raise ValueError(f"{report} is of other weights: run training.report_identity again")
     text = card(Path(base).name, state, figures, dtype=dtype, parameters=parameters)
     (output / "README.md").write_text(text, encoding="utf-8")
+    write_sums(output)
+
+
+@app.command()
+def fused(
+    checkpoint: Checkpoint,
+    output: Output,
+    whole: Annotated[
+        bool, typer.Option(help="the whole pipeline with the net in it, not the net alone")
+    ] = False,
+    dtype: Annotated[str, typer.Option(help="float16, bfloat16 or float32")] = "float16",
+    max_shard_size: Annotated[str, typer.Option(help="of one weight file")] = SHARD,
+) -> None:
+    """The one ControlNet that was distilled from a pipeline's, with a model card and checksums.
+
+    Raises:
+        ValueError: the pipeline that it was distilled from has other ControlNets now.
+    """
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    module = FusedModule(**arguments_of(state) | {"weights": None})
+    module.on_load_checkpoint(state)
+    module.load_state_dict(state["state_dict"])
+    net, pipe = module.student.to(DTYPES[dtype]), module.pipeline
+    if whole:
+        pipe.register_modules(fused_controlnet=net)
+        pipe.register_to_config(fused_weights=module.control_weights)
+        pipe.to(DTYPES[dtype]).save_pretrained(output, max_shard_size=max_shard_size)
+    else:
+        net.save_pretrained(output, max_shard_size=max_shard_size)
+        write_fused_weights(output, module.control_weights)
+        (output / "README.md").write_text(fused_card(state), encoding="utf-8")
     write_sums(output)
 
 

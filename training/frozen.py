@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -108,3 +108,15 @@ def weights_sha256(folder: Path) -> str:
         raise FileNotFoundError(f"{folder.name}: expected {whole.name} in it")
     digests = "\n".join(file_sha256(file) for file in files)
     return hashlib.sha256(digests.encode()).hexdigest()
+
+
+def state_sha256(modules: Iterable[nn.Module]) -> str:
+    """One hash over the numbers of loaded networks, in their order, as they are in memory."""
+    digest = hashlib.sha256()
+    for module in modules:
+        for name, value in module.state_dict().items():
+            digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+            digest.update(
+                value.detach().cpu().flatten().contiguous().view(torch.uint8).numpy().tobytes()
+            )
+    return digest.hexdigest()

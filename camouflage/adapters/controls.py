@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from diffusers.models.controlnets.controlnet import ControlNetModel
@@ -23,6 +23,7 @@ class Control:
         weight: of its residuals, a tensor without dimensions (a number would recompile a compiled
             net for each value).
         start, end: the part of the run, in [0, 1], in which it is on.
+        every: it is computed at every n-th step; in between its last residuals are used again.
     """
 
     net: ControlNetModel
@@ -30,19 +31,25 @@ class Control:
     weight: Tensor
     start: float = 0.0
     end: float = 1.0
+    every: int = 1
+    _kept: list[tuple[list[Tensor], Tensor]] = field(default_factory=list, init=False, repr=False)
 
     def is_active(self, step_start: float, step_end: float) -> bool:
         """Whether the step that is this part of the run lies wholly inside start to end."""
         return step_start >= self.start and step_end <= self.end
 
-    def residuals(self, z_t: Tensor, t: Tensor, context: Tensor) -> tuple[list[Tensor], Tensor]:
+    def residuals(
+        self, z_t: Tensor, t: Tensor, context: Tensor, step: int = 0
+    ) -> tuple[list[Tensor], Tensor]:
         """What the net adds to the UNet, down and middle, times its weight.
 
         ``z_t`` (rows * B, C, h, w) and ``context`` (rows * B, tokens, dim) may hold the batch
-        several times over.
+        several times over. ``step`` counts from 0.
         """
+        if step % self.every and self._kept and len(self._kept[0][1]) == len(z_t):
+            return self._kept[0]
         rows = len(z_t) // len(self.embedding)
-        return self.net(
+        found = self.net(
             z_t.to(self.net.dtype),
             t,
             encoder_hidden_states=context.to(self.net.dtype),
@@ -50,6 +57,9 @@ class Control:
             conditioning_scale=self.weight,
             return_dict=False,
         )
+        if self.every > 1:
+            self._kept[:] = [found]
+        return found
 
 
 def embed(net: ControlNetModel, condition: Tensor) -> Tensor:

@@ -101,15 +101,15 @@ class Branch:
         """(rows * B, tokens, dim)."""
         return torch.cat([row.context for row in self.rows])
 
-    def residuals(self, z_t: Tensor, t: Tensor, fraction: tuple[float, float]) -> Residuals | None:
+    def residuals(self, z_t: Tensor, t: Tensor, step: int, steps: int) -> Residuals | None:
         """The sum of what the active nets add, for ``z_t`` (B, C, h, w); None where none is active.
 
-        ``fraction`` is the part of the run, start and end, that this step is.
+        ``step`` of ``steps`` counts from 0.
         """
-        active = [control for control in self.controls if control.is_active(*fraction)]
+        active = [one for one in self.controls if one.is_active(step / steps, (step + 1) / steps)]
         repeated = z_t.repeat(len(self.rows), 1, 1, 1)
-        parts = [control.residuals(repeated, t, self.context) for control in active]
-        return _summed(parts) if parts else None
+        parts = [control.residuals(repeated, t, self.context, step) for control in active]
+        return summed(parts) if parts else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,8 +168,7 @@ class Guidance:
     def __call__(self, z_t: Tensor, t: Tensor, step: int) -> Tensor:
         """The model output (B, C, h, w), float32."""
         branches = (*self.positive, *self.identity)
-        fraction = (step / self.steps, (step + 1) / self.steps)
-        outputs = row_outputs(self.unet, branches, z_t, t, fraction) if branches else []
+        outputs = row_outputs(self.unet, branches, z_t, t, step, self.steps) if branches else []
         weights = [row.weight for branch in branches for row in branch.rows]
         parts = [weight * out for weight, out in zip(weights, outputs, strict=True)]
         if self.analytic is not None:
@@ -182,17 +181,42 @@ class Guidance:
         return self.rescale(output, positive, z_t, t, step)
 
 
+@dataclass(frozen=True, kw_only=True)
+class LimitedInterval:
+    """A predictor that guides in a part of the run, ``start`` to ``end`` in [0, 1], only.
+
+    A step that does not lie wholly in it is predicted by ``outside``.
+    """
+
+    inside: Guidance
+    outside: Guidance
+    start: float
+    end: float
+
+    @property
+    def nets(self) -> list[ControlNetModel]:
+        """Every ControlNet that may be called, each once."""
+        return list(dict.fromkeys([*self.inside.nets, *self.outside.nets]))
+
+    def __call__(self, z_t: Tensor, t: Tensor, step: int) -> Tensor:
+        """The model output (B, C, h, w), float32."""
+        steps = self.inside.steps
+        guided = step / steps >= self.start and (step + 1) / steps <= self.end
+        return (self.inside if guided else self.outside)(z_t, t, step)
+
+
 def row_outputs(
     unet: UNet2DConditionModel,
     branches: Sequence[Branch],
     z_t: Tensor,
     t: Tensor,
-    fraction: tuple[float, float],
+    step: int,
+    steps: int,
 ) -> Sequence[Tensor]:
     """``unet(z_t, t, row)`` of every row, float32 (B, C, h, w) each, from one call of ``unet``."""
     rows = [row for branch in branches for row in branch.rows]
     z_t = z_t.to(unet.dtype)
-    added = _stacked([branch.residuals(z_t, t, fraction) for branch in branches], branches)
+    added = _stacked([branch.residuals(z_t, t, step, steps) for branch in branches], branches)
     output = unet(
         z_t.repeat(len(rows), 1, 1, 1),
         t,
@@ -204,7 +228,7 @@ def row_outputs(
     return output.float().chunk(len(rows))
 
 
-def _summed(parts: Sequence[Residuals]) -> Residuals:
+def summed(parts: Sequence[Residuals]) -> Residuals:
     down = [torch.stack(level).sum(0) for level in zip(*(part[0] for part in parts), strict=True)]
     return down, torch.stack([part[1] for part in parts]).sum(0)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
@@ -33,6 +33,7 @@ class Strengths:
         guidance_rescale: phi in [0, 1]; 0 is no rescale.
         strength: the part of the way from noise that is gone, in (0, 1].
         steps: of the whole way, >= 1.
+        guidance_start, guidance_end: the part of the run in which guidance acts, in [0, 1].
     """
 
     anonymization_scale: float
@@ -41,6 +42,8 @@ class Strengths:
     guidance_rescale: float
     strength: float
     steps: int
+    guidance_start: float = 0.0
+    guidance_end: float = 1.0
 
     def __post_init__(self) -> None:
         _require(self.anonymization_scale >= 0, "anonymization_scale", "a number >= 0", self)
@@ -48,6 +51,9 @@ class Strengths:
         _require(0 <= self.guidance_rescale <= 1, "guidance_rescale", "a number in [0, 1]", self)
         _require(0 < self.strength <= 1, "strength", "a number in (0, 1]", self)
         _require(self.steps == int(self.steps) >= 1, "steps", "a whole number >= 1", self)
+        in_order = 0 <= self.guidance_start < self.guidance_end <= 1
+        expected = "0 <= guidance_start < guidance_end <= 1"
+        _require(in_order, "guidance_start", expected, self)
         for name in ("anonymization_scale", "text_guidance", "control_guidance"):
             _require(math.isfinite(getattr(self, name)), name, "a finite number", self)
 
@@ -56,18 +62,27 @@ class Strengths:
         """Of the rows of the UNet call."""
         return row_weights(self.anonymization_scale, self.text_guidance, self.control_guidance)
 
+    @property
+    def unguided(self) -> Strengths:
+        """Those of a step outside the interval of guidance: nothing is extrapolated."""
+        scale = min(self.anonymization_scale, 1.0)
+        return replace(self, anonymization_scale=scale, text_guidance=1.0, control_guidance=1.0)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ControlUse:
-    """How one ControlNet is used: weight (any finite number), on from start to end in [0, 1]."""
+    """How one ControlNet is used: weight (any finite number), on from start to end in [0, 1], and
+    computed at every n-th step."""
 
     weight: float
     start: float
     end: float
+    every: int = 1
 
     def __post_init__(self) -> None:
         _require(math.isfinite(self.weight), "weight", "a finite number", self)
         _require(0 <= self.start < self.end <= 1, "start", "0 <= start < end <= 1", self)
+        _require(self.every == int(self.every) >= 1, "every", "a whole number >= 1", self)
 
 
 def _require(holds: bool, name: str, expected: str, owner: object) -> None:
@@ -80,6 +95,8 @@ def controls_in_use(
     weights: Mapping[str, float],
     start: Mapping[str, float],
     end: Mapping[str, float],
+    *,
+    every: int = 1,
 ) -> dict[str, ControlUse]:
     """The nets whose weight is not 0, in the order of ``names``; a weight that is missing is 1.
 
@@ -90,7 +107,10 @@ def controls_in_use(
         require_known(f"control_{what}", values, names)
     uses = {
         name: ControlUse(
-            weight=weights.get(name, 1.0), start=start.get(name, 0.0), end=end.get(name, 1.0)
+            weight=weights.get(name, 1.0),
+            start=start.get(name, 0.0),
+            end=end.get(name, 1.0),
+            every=every,
         )
         for name in names
     }

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from diffusers.loaders import StableDiffusionLoraLoaderMixin, TextualInversionLoaderMixin
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -15,20 +14,11 @@ from diffusers.models.controlnets.multicontrolnet import MultiControlNetModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline, ImagePipelineOutput
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
-from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from camouflage.adapters.controls import Control, embed, embeddings_computed, scalar
+from camouflage.adapters.controls import embeddings_computed
 from camouflage.annotators.landmarks import LandmarkNet
 from camouflage.denoise import latents as to_latents
-from camouflage.denoise.guidance import (
-    AnalyticIdentity,
-    Branch,
-    Guidance,
-    Rescale,
-    Row,
-    require_analytic,
-)
 from camouflage.denoise.loop import denoise, noised, schedule
 from camouflage.errors import SettingError, WeightsError
 from camouflage.mini.autoencoder import SmallAutoencoder
@@ -41,18 +31,17 @@ from camouflage.pipelines.arguments import (
     Pictures,
     Strengths,
     Texts,
-    as_texts,
     controls_in_use,
     require_choice,
     require_effect,
 )
-from camouflage.pipelines.conditions import Conditions
+from camouflage.pipelines.guided import Guided
 from camouflage.pipelines.in_and_out import Callback, require_text_or_null
 from camouflage.pipelines.loading import check_arguments, load_folder
 
 
 class BasePipeline(
-    Conditions, DiffusionPipeline, StableDiffusionLoraLoaderMixin, TextualInversionLoaderMixin
+    Guided, DiffusionPipeline, StableDiffusionLoraLoaderMixin, TextualInversionLoaderMixin
 ):
     """A picture in, a picture of somebody else in the same pose and scene out.
 
@@ -72,6 +61,8 @@ class BasePipeline(
         text_encoder, tokenizer: both, or neither and then a ``null_context``.
         null_context: what the UNet attends to in a model without text.
         landmarker: the network behind the annotator of landmarks, where ``controls`` has it.
+        fused_controlnet: of :func:`camouflage.adapters.fused_controlnet`, trained; one net for the
+            sum of the positive ones at ``fused_weights``, which are none of theirs that are 0.
         controls: the names of the N nets, in order; a name is also its annotator's.
         annotators: who makes the maps and the caption of a call that brings none: "aligned_face",
             for crops aligned by the points of a face, or "scene", for pictures of anything
@@ -96,8 +87,13 @@ class BasePipeline(
         "tokenizer",
         "null_context",
         "landmarker",
+        "fused_controlnet",
     ]
-    _exclude_from_cpu_offload = ["controlnet", "identity_controlnet"]  # noqa: RUF012 (called by part)
+    _exclude_from_cpu_offload = [  # noqa: RUF012 (called by part)
+        "controlnet",
+        "identity_controlnet",
+        "fused_controlnet",
+    ]
     _callback_tensor_inputs = ["latents"]  # noqa: RUF012
 
     def __init__(
@@ -111,6 +107,7 @@ class BasePipeline(
         tokenizer: CLIPTokenizer | None = None,
         null_context: NullContext | None = None,
         landmarker: LandmarkNet | None = None,
+        fused_controlnet: ControlNetModel | None = None,
         controls: list[str] | tuple[str, ...] = (),
         annotators: str = "aligned_face",
         size_px: int = 512,
@@ -121,9 +118,11 @@ class BasePipeline(
         default_control_guidance: float = 1.0,
         default_guidance_rescale: float = 0.0,
         random_weights: bool = False,
+        fused_weights: dict[str, float] | None = None,
     ) -> None:
         super().__init__()
         _require_whole(controlnet, controls, text_encoder, tokenizer, null_context)
+        _require_known_sum(fused_controlnet, fused_weights, controls)
         require_choice("annotators", annotators, Annotators)
         self.register_modules(
             vae=vae,
@@ -135,6 +134,7 @@ class BasePipeline(
             tokenizer=tokenizer,
             null_context=null_context,
             landmarker=landmarker,
+            fused_controlnet=fused_controlnet,
         )
         self.register_to_config(
             controls=list(controls),
@@ -147,6 +147,7 @@ class BasePipeline(
             default_control_guidance=default_control_guidance,
             default_guidance_rescale=default_guidance_rescale,
             random_weights=random_weights,
+            fused_weights=fused_weights,
         )
 
     @classmethod
@@ -213,6 +214,10 @@ class BasePipeline(
         strength: float | None = None,
         num_inference_steps: int | None = None,
         identity: Identity = "learned",
+        guidance_start: float = 0.0,
+        guidance_end: float = 1.0,
+        control_every: int = 1,
+        fused_controls: bool = False,
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
         output_type: OutputType = "pil",
         callback_on_step_end: Callback | None = None,
@@ -249,6 +254,15 @@ class BasePipeline(
             num_inference_steps: of the whole way; ``strength`` of them are run.
             identity: "learned" is the identity ControlNet with the null text; "analytic" the closed
                 form of a perfect one, which costs nothing.
+            guidance_start, guidance_end: the part of the run, in [0, 1], in which the scale above 1
+                and the two guidances act (limited interval, Kynkäänniemi et al. 2024, arXiv
+                2404.07724). A step that does not lie wholly between them follows the positive
+                controls and the prompt alone, which is one row; a scale below 1 stays.
+            control_every: n >= 1: the positive nets are computed at every n-th step, and what they
+                gave is used again in between (Li et al. 2024, "Faster Diffusion", arXiv 2312.09608,
+                do so with the UNet's encoder). Another result.
+            fused_controls: the one net that was distilled from the positive ones in their place, at
+                the weights that it was distilled for. Another result.
             generator: on the CPU; one a picture makes its noise independent of the batch. A single
                 one is drawn from by each picture in turn; None seeds afresh.
             output_type: "pil"; "np" float (B, H, W, 3) in [0, 1]; "pt" float (B, 3, H, W) in
@@ -277,8 +291,12 @@ class BasePipeline(
             guidance_rescale=guidance_rescale,
             strength=strength,
             steps=num_inference_steps,
+            guidance_start=guidance_start,
+            guidance_end=guidance_end,
         )
-        uses = self._uses(control_weights, control_start, control_end)
+        uses = self._uses(control_weights, control_start, control_end, control_every)
+        if fused_controls:
+            self.require_fused({name: use.weight for name, use in uses.items()})
         on_step_end = self._step_end(callback_on_step_end, callback_on_step_end_tensor_inputs)
         device = self._execution_device
         timesteps = schedule(self.scheduler, numbers.steps, numbers.strength, device)
@@ -288,19 +306,16 @@ class BasePipeline(
         # 2. What is constant over the steps
         if prompt is None and numbers.anonymization_scale > 0:
             prompt = self.captions(pictures)
-        rows = self._positive_rows(numbers, prompt, negative_prompt, len(pictures))
-        maps = self._maps(pictures, control_images, list(uses) if rows else [])
+        require_effect(numbers, prompt, negative_prompt)
+        steered = numbers.anonymization_scale > 0
+        maps = self._maps(pictures, control_images, list(uses) if steered else [])
         z_0 = to_latents.encode(self.vae, to_latents.pixels_from_pictures(pictures).to(device))
-        learned = identity == "learned"
-        predictor = Guidance(
-            unet=self.unet,
-            positive=(
-                *self._positive_branches(rows, uses, maps),
-                *self._unsteered_branches(numbers.weights.unsteered, len(pictures)),
-            ),
-            identity=self._identity_branches(w_identity, z_0) if learned else (),
-            analytic=None if learned else self._analytic(w_identity, z_0),
-            rescale=self._rescale(numbers),
+        predictor = self._predictor(
+            numbers,
+            texts=(prompt, negative_prompt),
+            controls=self._controls(uses, maps, fused=fused_controls) if steered else (),
+            z_0=z_0,
+            identity=identity,
             steps=len(timesteps),
         )
 
@@ -335,88 +350,11 @@ class BasePipeline(
         weights: Mapping[str, float] | None,
         start: Mapping[str, float] | None,
         end: Mapping[str, float] | None,
+        every: int,
     ) -> dict[str, ControlUse]:
         merged = {**self.config["default_weights"], **(weights or {})}
-        return controls_in_use(self.config["controls"], merged, start or {}, end or {})
-
-    def _positive_rows(
-        self, numbers: Strengths, prompt: Texts, negative: Texts, pictures: int
-    ) -> tuple[Row, ...]:
-        """The rows of the text and of no text, without those of weight 0."""
-        require_effect(numbers, prompt, negative)
-        weights = numbers.weights.text, numbers.weights.no_text
-        texts = [
-            as_texts("prompt", prompt, pictures),
-            as_texts("negative_prompt", negative, pictures),
-        ]
-        return tuple(
-            Row(
-                weight=weight,
-                context=self.null_text(pictures) if text is None else self._encoded(text),
-            )
-            for weight, text in zip(weights, texts, strict=True)
-            if weight != 0
-        )
-
-    def _positive_branches(
-        self,
-        rows: tuple[Row, ...],
-        uses: Mapping[str, ControlUse],
-        maps: Mapping[str, list[np.ndarray]],
-    ) -> tuple[Branch, ...]:
-        if not rows:
-            return ()
-        nets = dict(zip(self.config["controls"], self.controlnet.nets, strict=True))
-        controls = [self._control(nets[name], use, maps[name]) for name, use in uses.items()]
-        return (Branch(rows=rows, controls=tuple(controls)),)
-
-    def _unsteered_branches(self, weight: float, pictures: int) -> tuple[Branch, ...]:
-        if weight == 0:
-            return ()
-        return (Branch(rows=(Row(weight=weight, context=self.null_text(pictures)),), controls=()),)
-
-    def _control(
-        self, net: ControlNetModel, use: ControlUse, maps: Sequence[np.ndarray]
-    ) -> Control:
-        condition = to_latents.pixels_from_pictures(maps, low=0.0).to(self._execution_device)
-        return Control(
-            net=net,
-            embedding=embed(net, condition),
-            weight=scalar(use.weight, condition),
-            start=use.start,
-            end=use.end,
-        )
-
-    def _require_identity(self, identity: Identity, weight: float) -> None:
-        """Say what is missing before anything is computed."""
-        if weight == 0:
-            return
-        if identity == "analytic":
-            require_analytic(self.scheduler, 'identity="analytic"')
-        elif self.identity_controlnet is None:
-            raise SettingError(
-                "identity: this pipeline has no identity ControlNet, which every "
-                'anonymization_scale but 1 needs; use identity="analytic", or 1'
-            )
-
-    def _identity_branches(self, weight: float, z_0: Tensor) -> tuple[Branch, ...]:
-        if weight == 0:
-            return ()
-        net = self.identity_controlnet
-        control = Control(net=net, embedding=embed(net, z_0), weight=scalar(1.0, z_0))
-        row = Row(weight=weight, context=self.null_text(len(z_0)))
-        return (Branch(rows=(row,), controls=(control,)),)
-
-    def _analytic(self, weight: float, z_0: Tensor) -> AnalyticIdentity | None:
-        if weight == 0:
-            return None
-        return AnalyticIdentity(weight=weight, z_0=z_0, scheduler=self.scheduler)
-
-    def _rescale(self, numbers: Strengths) -> Rescale | None:
-        if not (numbers.guidance_rescale > 0 and numbers.anonymization_scale > 1):
-            return None
-        require_analytic(self.scheduler, "guidance_rescale")
-        return Rescale(phi=numbers.guidance_rescale, scheduler=self.scheduler)
+        names = self.config["controls"]
+        return controls_in_use(names, merged, start or {}, end or {}, every=every)
 
 
 def _require_whole(
@@ -432,3 +370,17 @@ def _require_whole(
             f"controls={list(controls)}; is an older controlnet_N folder left beside the new ones?"
         )
     require_text_or_null(text_encoder, tokenizer, null_context)
+
+
+def _require_known_sum(
+    net: ControlNetModel | None, weights: dict[str, float] | None, controls: Sequence[str]
+) -> None:
+    """A fused net must say which weights of which controls it stands for."""
+    if net is None:
+        return
+    channels = net.config["conditioning_channels"]
+    if not weights or not set(weights) <= set(controls) or channels != 3 * len(weights):
+        raise WeightsError(
+            f"fused_controlnet: it takes {channels} channels of maps; expected fused_weights with "
+            f"{channels / 3:g} of the controls {list(controls)}, got {weights}"
+        )

@@ -57,9 +57,9 @@ class InAndOut:
         """The context of no text, (pictures, tokens, dim): of ``null_context`` or of ``""``."""
         if self.null_context is not None:
             return self.null_context(pictures)
-        return self._encoded([""] * pictures)
+        return self.encode_texts([""] * pictures)
 
-    def _encoded(self, texts: list[str]) -> Tensor:
+    def encode_texts(self, texts: list[str]) -> Tensor:
         """(texts, tokens, dim); a text beyond the encoder's length is cut, as everywhere."""
         if self.text_encoder is None:
             raise SettingError("prompt: this pipeline has no text encoder; leave the texts out")

@@ -449,7 +449,7 @@ class LightPipeline(
         return tuple(
             PromptRow(
                 weight=weight,
-                context=self.null_text(len(swapped)) if text is None else self._encoded(text),
+                context=self.null_text(len(swapped)) if text is None else self.encode_texts(text),
                 image=image_tokens(self.unet, penultimate_of(self.image_encoder, pixels)),
             )
             for weight, text, pixels in rows

@@ -21,6 +21,7 @@ from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultist
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from camouflage import weights
+from camouflage.adapters.fused import read_fused_weights
 from camouflage.errors import SettingError, WeightsError
 from camouflage.pipelines.base import BasePipeline
 from camouflage.pipelines.single_file import load_single_file, unet_config
@@ -50,6 +51,7 @@ def sd15_pipeline(
     vae: Source | None = None,
     controlnets: Mapping[str, Source] | None = None,
     identity_controlnet: Source | None = None,
+    fused_controlnet: Source | None = None,
     dtype: torch.dtype | None = None,
 ) -> BasePipeline:
     """The pipeline, on the CPU, ready to be moved to a GPU.
@@ -65,6 +67,7 @@ def sd15_pipeline(
         controlnets: the name of a control to a repository or folder, for those that shall not be
             the published ones.
         identity_controlnet: a folder that our training exported; None: the pipeline has none.
+        fused_controlnet: likewise, one net that was distilled from the five.
         dtype: of all weights; float32 if not given.
 
     Raises:
@@ -79,8 +82,12 @@ def sd15_pipeline(
     own_base = None if base == base_name else base
     found = weights.require(names, at={base_name: own_base, "sd-vae-ft-mse": vae, **given})
     nets = {name: found[f"controlnet-{name}"] for name in CONTROLS}
-    identity = _checked_identity(identity_controlnet)
-    _check_fits(found[base_name], nets if identity is None else {**nets, "identity": identity})
+    own = {
+        name: _checked(name, source)
+        for name, source in (("identity", identity_controlnet), ("fused", fused_controlnet))
+        if source is not None
+    }
+    _check_fits(found[base_name], {**nets, **own})
 
     dtype = dtype or torch.float32
     parts = load_base(found[base_name], found.get(_TOKENIZER), dtype)
@@ -90,13 +97,18 @@ def sd15_pipeline(
             for n in CONTROLS
         ]
     )
+    own_nets = {
+        name: load_model(ControlNetModel, folder, dtype=dtype, name=f"{name}_controlnet")
+        for name, folder in own.items()
+    }
     return BasePipeline(
         vae=load_model(AutoencoderKL, found["sd-vae-ft-mse"], dtype=dtype, name="sd-vae-ft-mse"),
         unet=parts.unet,
         controlnet=controlnet.eval(),
         scheduler=sampler(parts.scheduler),
-        identity_controlnet=identity
-        and load_model(ControlNetModel, identity, dtype=dtype, name="identity_controlnet"),
+        identity_controlnet=own_nets.get("identity"),
+        fused_controlnet=own_nets.get("fused"),
+        fused_weights=read_fused_weights(own["fused"]) if "fused" in own else None,
         text_encoder=parts.text_encoder,
         tokenizer=parts.tokenizer,
         controls=CONTROLS,
@@ -133,13 +145,12 @@ def _given(controlnets: Mapping[str, Source]) -> dict[str, Source]:
     return {f"controlnet-{name}": source for name, source in controlnets.items()}
 
 
-def _checked_identity(source: Source | None) -> Path | None:
-    if source is None:
-        return None
+def _checked(name: str, source: Source) -> Path:
+    """The folder of one of our own nets, "identity" or "fused"."""
     folder = Path(source)
     if not folder.is_dir():
-        raise WeightsError(f"identity_controlnet: {folder.name} is no folder")
-    weights.check_folder_is("identity", folder, "identity_controlnet")
+        raise WeightsError(f"{name}_controlnet: {folder.name} is no folder")
+    weights.check_folder_is(name, folder, f"{name}_controlnet")
     weights.check_sums(folder)
     return folder
 
@@ -152,7 +163,7 @@ def _check_fits(base: Path, nets: Mapping[str, Path]) -> None:
         else weights.config_of(base, "unet/config.json", "base")
     )
     for name, folder in nets.items():
-        label = "identity_controlnet" if name == "identity" else f"controlnet-{name}"
+        label = f"controlnet-{name}" if name in CONTROLS else f"{name}_controlnet"
         weights.check_fits(weights.config_of(folder, "config.json", label), unet, label)
 
 

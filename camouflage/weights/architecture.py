@@ -101,6 +101,7 @@ NEEDS: dict[str, tuple[Setting, ...]] = {
         Setting(key="conditioning_channels", allowed=(LATENTS,), default=3),
         Setting(key="conditioning_embedding_out_channels", allowed=(1,), default=4, counted=True),
     ),
+    "fused": _denoiser("ControlNetModel", "config.json"),
     "dpt": _model_type("dpt"),
     "upernet": _model_type("upernet"),
     "vitpose": _model_type("vitpose"),

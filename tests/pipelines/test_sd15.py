@@ -12,6 +12,7 @@ import torch
 from diffusers import DPMSolverMultistepScheduler
 from safetensors.torch import load_file, save_file
 
+from camouflage.adapters.fused import write_fused_weights
 from camouflage.errors import SettingError, WeightsError
 from camouflage.pipelines import BasePipeline
 from camouflage.pipelines.sd15 import DEFAULT_WEIGHTS
@@ -212,6 +213,26 @@ def test_a_control_and_an_identity_of_ones_own(sd15_models, redraw, tmp_path: Pa
     assert same_weights(pipe.controlnet.nets[CONTROLS.index("pose")], own)
     assert same_weights(pipe.identity_controlnet, identity)
     assert redraw(pipe, identity="learned").isfinite().all()
+
+
+def test_a_fused_net_of_ones_own(sd15_models, redraw, tmp_path: Path) -> None:
+    sd15_models()
+    net = small_controlnet(conditioning_channels=15)
+    net.save_pretrained(tmp_path)
+    with pytest.raises(WeightsError, match=r"expected fused_weights\.json"):
+        BasePipeline.from_pretrained("sd15", fused_controlnet=tmp_path)
+    write_fused_weights(tmp_path, DEFAULT_WEIGHTS)
+    pipe = BasePipeline.from_pretrained("sd15", fused_controlnet=tmp_path)
+    pipe.set_progress_bar_config(disable=True)
+    assert same_weights(pipe.fused_controlnet, net)
+    plain, fused = redraw(pipe), redraw(pipe, fused_controls=True)
+    assert fused.isfinite().all()
+    assert not torch.allclose(plain, fused, atol=1e-4)
+    small_controlnet(block_out_channels=(32,) * 4, conditioning_channels=15).save_pretrained(
+        tmp_path
+    )
+    with pytest.raises(WeightsError, match="fused_controlnet: made for another UNet"):
+        BasePipeline.from_pretrained("sd15", fused_controlnet=tmp_path)
 
 
 WIDTH = 32

@@ -1,0 +1,191 @@
+"""From the numbers and nets of a call to the predictor of its steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from diffusers.models.controlnets.controlnet import ControlNetModel
+from torch import Tensor
+
+from camouflage.adapters.controls import Control, embed, scalar
+from camouflage.adapters.fused import fused_condition
+from camouflage.denoise import latents as to_latents
+from camouflage.denoise.guidance import (
+    AnalyticIdentity,
+    Branch,
+    Guidance,
+    LimitedInterval,
+    Rescale,
+    Row,
+    require_analytic,
+)
+from camouflage.errors import SettingError
+from camouflage.pipelines.arguments import (
+    ControlUse,
+    Identity,
+    Strengths,
+    Texts,
+    as_texts,
+)
+from camouflage.pipelines.conditions import Conditions
+
+
+class Guided(Conditions):
+    """Of a ``DiffusionPipeline`` with ControlNets and an identity."""
+
+    controlnet: Any
+    identity_controlnet: Any
+    fused_controlnet: Any
+    scheduler: Any
+
+    def _predictor(
+        self,
+        numbers: Strengths,
+        *,
+        texts: tuple[Texts, Texts],
+        controls: tuple[Control, ...],
+        z_0: Tensor,
+        identity: Identity,
+        steps: int,
+    ) -> Guidance | LimitedInterval:
+        """What is predicted at each of ``steps`` steps; ``texts`` are the two of text guidance."""
+        inside = self._guidance(numbers, texts, controls, z_0, identity, steps)
+        start, end = numbers.guidance_start, numbers.guidance_end
+        if (start, end) == (0, 1):
+            return inside
+        unguided = numbers.unguided
+        outside = self._guidance(unguided, (texts[0], None), controls, z_0, identity, steps)
+        return LimitedInterval(inside=inside, outside=outside, start=start, end=end)
+
+    def _guidance(
+        self,
+        numbers: Strengths,
+        texts: tuple[Texts, Texts],
+        controls: tuple[Control, ...],
+        z_0: Tensor,
+        identity: Identity,
+        steps: int,
+    ) -> Guidance:
+        learned, weights = identity == "learned", numbers.weights
+        rows = self._positive_rows(numbers, *texts, len(z_0))
+        steered = (Branch(rows=rows, controls=controls),) if rows else ()
+        return Guidance(
+            unet=self.unet,
+            positive=(*steered, *self._unsteered_branches(weights.unsteered, len(z_0))),
+            identity=self._identity_branches(weights.identity, z_0) if learned else (),
+            analytic=None if learned else self._analytic(weights.identity, z_0),
+            rescale=self._rescale(numbers),
+            steps=steps,
+        )
+
+    def _controls(
+        self, uses: Mapping[str, ControlUse], maps: Mapping[str, list[np.ndarray]], *, fused: bool
+    ) -> tuple[Control, ...]:
+        """The positive nets at work, or the one that stands for them all."""
+        if fused:
+            return (self._fused_control(uses, maps),)
+        nets = dict(zip(self.config["controls"], self.controlnet.nets, strict=True))
+        return tuple(
+            self._control(nets[name], use, self._condition(maps[name]))
+            for name, use in uses.items()
+        )
+
+    def require_fused(self, weights: Mapping[str, float]) -> None:
+        """Raise `SettingError` unless there is a fused net that stands for these ``weights``."""
+        if self.fused_controlnet is None:
+            raise SettingError(
+                "fused_controls: this pipeline has no fused ControlNet; train one "
+                "(training/README.md), or leave fused_controls out"
+            )
+        stands_for = self.config["fused_weights"]
+        used = {name: weight for name, weight in weights.items() if weight != 0}
+        if used != stands_for:
+            raise SettingError(
+                f"fused_controls: the fused net stands for the weights {stands_for}, got {used}; "
+                "take these, or leave fused_controls out"
+            )
+
+    def _fused_control(
+        self, uses: Mapping[str, ControlUse], maps: Mapping[str, list[np.ndarray]]
+    ) -> Control:
+        self.require_fused({name: use.weight for name, use in uses.items()})
+        first, *others = (replace(use, weight=1.0) for use in uses.values())
+        if any(use != first for use in others):
+            raise SettingError(
+                "fused_controls: one net has one start and one end; give all controls the same "
+                "control_start and control_end, or leave fused_controls out"
+            )
+        order = self.config["fused_weights"]
+        condition = fused_condition([self._condition(maps[name]) for name in order])
+        return self._control(self.fused_controlnet, first, condition)
+
+    def _condition(self, maps: Sequence[np.ndarray]) -> Tensor:
+        """(B, 3, H, W) in [0, 1]."""
+        return to_latents.pixels_from_pictures(maps, low=0.0).to(self._execution_device)
+
+    def _control(self, net: ControlNetModel, use: ControlUse, condition: Tensor) -> Control:
+        return Control(
+            net=net,
+            embedding=embed(net, condition),
+            weight=scalar(use.weight, condition),
+            start=use.start,
+            end=use.end,
+            every=use.every,
+        )
+
+    def _positive_rows(
+        self, numbers: Strengths, prompt: Texts, negative: Texts, pictures: int
+    ) -> tuple[Row, ...]:
+        """The rows of the text and of no text, without those of weight 0."""
+        weights = numbers.weights.text, numbers.weights.no_text
+        texts = [
+            as_texts("prompt", prompt, pictures),
+            as_texts("negative_prompt", negative, pictures),
+        ]
+        return tuple(
+            Row(
+                weight=weight,
+                context=self.null_text(pictures) if text is None else self.encode_texts(text),
+            )
+            for weight, text in zip(weights, texts, strict=True)
+            if weight != 0
+        )
+
+    def _unsteered_branches(self, weight: float, pictures: int) -> tuple[Branch, ...]:
+        if weight == 0:
+            return ()
+        return (Branch(rows=(Row(weight=weight, context=self.null_text(pictures)),), controls=()),)
+
+    def _require_identity(self, identity: Identity, weight: float) -> None:
+        """Say what is missing before anything is computed."""
+        if weight == 0:
+            return
+        if identity == "analytic":
+            require_analytic(self.scheduler, 'identity="analytic"')
+        elif self.identity_controlnet is None:
+            raise SettingError(
+                "identity: this pipeline has no identity ControlNet, which every "
+                'anonymization_scale but 1 needs; use identity="analytic", or 1'
+            )
+
+    def _identity_branches(self, weight: float, z_0: Tensor) -> tuple[Branch, ...]:
+        if weight == 0:
+            return ()
+        net = self.identity_controlnet
+        control = Control(net=net, embedding=embed(net, z_0), weight=scalar(1.0, z_0))
+        row = Row(weight=weight, context=self.null_text(len(z_0)))
+        return (Branch(rows=(row,), controls=(control,)),)
+
+    def _analytic(self, weight: float, z_0: Tensor) -> AnalyticIdentity | None:
+        if weight == 0:
+            return None
+        return AnalyticIdentity(weight=weight, z_0=z_0, scheduler=self.scheduler)
+
+    def _rescale(self, numbers: Strengths) -> Rescale | None:
+        if not (numbers.guidance_rescale > 0 and numbers.anonymization_scale > 1):
+            return None
+        require_analytic(self.scheduler, "guidance_rescale")
+        return Rescale(phi=numbers.guidance_rescale, scheduler=self.scheduler)

@@ -1,0 +1,285 @@
+"""Learning one ControlNet that gives what several give together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import lightning as L
+import torch
+from diffusers.models.controlnets.controlnet import ControlNetModel
+from torch import Tensor
+from torch.nn import functional as F
+
+from camouflage.adapters.controls import Control, embeddings_computed, scalar
+from camouflage.adapters.fused import fused_controlnet
+from camouflage.denoise.guidance import Residuals, summed
+from camouflage.pipelines.base import BasePipeline
+from camouflage.weights import load_model
+from training.frozen import Frozen, state_sha256
+from training.identity import FROZEN_DTYPES
+from training.schedules import adamw
+
+
+class FusedModule(L.LightningModule):
+    """A student net, of all maps at once, for the weighted sum of a pipeline's ControlNets.
+
+    Args:
+        pipeline: a size ("mini", "sd15") or a folder of `BasePipeline`, whose nets are the
+            teachers.
+        control_weights: name to weight in the sum; a missing one is the pipeline's own. Those of
+            weight 0 are no part of it. The student stands for these weights and no others.
+        learning_rate, weight_decay, warmup_steps, decay: our choice.
+        weights: an exported net to go on from.
+
+    The student's conditioning embedding, which is the teachers' side by side, learns in its last
+    convolution only: the rest works at the maps' own size and would be most of the cost.
+
+    A batch has ``pixels`` (B, 3, H, W) in [-1, 1], for every control its map (B, 3, H, W) uint8,
+    and as it may be ``caption``, a text a row. The loss is the mean over levels of the squared
+    error of the residuals there, relative to the mean square of the teachers'.
+    """
+
+    def __init__(
+        self,
+        pipeline: str,
+        control_weights: dict[str, float] | None = None,
+        learning_rate: float = 5e-4,
+        weight_decay: float = 1e-2,
+        warmup_steps: int = 200,
+        decay: float = 0.3,
+        weights: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        teacher = BasePipeline.from_pretrained(pipeline, dtype=torch.float32)
+        every = {**teacher.config["default_weights"], **(control_weights or {})}
+        self.control_weights = {n: every[n] for n in teacher.config["controls"] if every[n] != 0}
+        if unknown := sorted(set(control_weights or {}) - set(teacher.config["controls"])):
+            raise ValueError(f"control_weights: {pipeline} has no control {unknown}")
+        for part in teacher.components.values():
+            if isinstance(part, torch.nn.Module):
+                part.requires_grad_(False).to(memory_format=torch.channels_last)
+        self.frozen = Frozen([teacher])
+        self.student = (
+            fused_controlnet(list(self.teachers.values()))
+            if weights is None
+            else load_model(ControlNetModel, Path(weights), dtype=torch.float32)
+        )
+        self.student.train().requires_grad_(True).to(memory_format=torch.channels_last)
+        embedding = self.student.controlnet_cond_embedding
+        for part in (embedding.conv_in, embedding.blocks):
+            part.requires_grad_(False)
+        self.teachers_sha256 = state_sha256(self.teachers.values())
+        schedule = teacher.scheduler.alphas_cumprod
+        self.register_buffer("abar", schedule, persistent=False)
+        self.samples = 0
+        self.measured: dict[str, float] = {}
+
+    @property
+    def pipeline(self) -> BasePipeline:
+        """The frozen teacher, on the device of the student."""
+        return cast(BasePipeline, self.frozen[0].to(self.device))
+
+    @property
+    def teachers(self) -> dict[str, ControlNetModel]:
+        """The nets in the sum, by the names of their controls."""
+        pipe = cast(BasePipeline, self.frozen[0])
+        nets = dict(zip(pipe.config["controls"], pipe.controlnet.nets, strict=True))
+        return {name: cast(ControlNetModel, nets[name]) for name in self.control_weights}
+
+    def setup(self, stage: str) -> None:
+        self.frozen[0].to(FROZEN_DTYPES.get(str(self.trainer.precision), torch.float32))
+
+    def training_step(self, batch: dict[str, Any], index: int) -> Tensor:
+        rows = len(batch["pixels"])
+        t = torch.randint(0, len(self.abar), (rows,), device=self.device)
+        given, wanted = self.both(batch, *self.noised(batch, t, None), t)
+        loss = torch.stack(relative_errors(given, wanted)).mean()
+        self.samples += rows * self.trainer.world_size
+        self.log("train/loss", loss)
+        return loss
+
+    def validation_step(self, batch: dict[str, Any], index: int) -> None:
+        for case, value in self.validation_errors(batch, index).items():
+            rows = len(batch["pixels"])
+            self.log(f"val/{case}", value, prog_bar=True, batch_size=rows, sync_dist=True)
+
+    def on_validation_epoch_end(self) -> None:
+        found = self.trainer.callback_metrics
+        self.measured = {
+            case: float(found[f"val/{case}"])
+            for case in ("residuals", "output")
+            if f"val/{case}" in found
+        }
+
+    @torch.no_grad()
+    def validation_errors(self, batch: dict[str, Any], index: int) -> dict[str, Tensor]:
+        """Of the ``residuals`` as in training, and of the ``output``: the squared error of the
+        UNet's output relative to what the controls change in it. 0 is the teachers' own.
+
+        Noise and timesteps follow from ``index``, so that two models are compared on the same.
+        """
+        rows, last = len(batch["pixels"]), len(self.abar) - 20
+        t = torch.linspace(20, last, rows).long().to(self.device)
+        z_t, context = self.noised(batch, t, torch.Generator().manual_seed(index))
+        given, wanted = self.both(batch, z_t, context, t)
+        outputs = [self.output(z_t, context, t, one) for one in (given, wanted, None)]
+        error, effect = (outputs[i] - outputs[1] for i in (0, 2))
+        return {
+            "residuals": torch.stack(relative_errors(given, wanted)).mean(),
+            "output": error.square().mean() / effect.square().mean(),
+        }
+
+    @torch.no_grad()
+    def noised(
+        self, batch: Mapping[str, Any], t: Tensor, generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor]:
+        """z_t (B, C, h, w) and the context (B, tokens, dim) of the captions."""
+        pipe = self.pipeline
+        vae, captions = pipe.vae, batch.get("caption")
+        pixels = batch["pixels"].to(vae.dtype).contiguous(memory_format=torch.channels_last)
+        z_0 = vae.encode(pixels).latent_dist.mode().float() * vae.config["scaling_factor"]
+        noise = torch.randn(z_0.shape, generator=generator).to(z_0)
+        abar = self.abar[t].view(-1, 1, 1, 1)
+        texts = captions is not None and pipe.text_encoder is not None
+        context = pipe.encode_texts(captions) if texts else pipe.null_text(len(z_0))
+        return abar.sqrt() * z_0 + (1 - abar).sqrt() * noise, context
+
+    def both(
+        self, batch: Mapping[str, Any], z_t: Tensor, context: Tensor, t: Tensor
+    ) -> tuple[Residuals, Residuals]:
+        """What the student gives, and the weighted sum of what the teachers give, float32.
+
+        The maps go through the teachers' embeddings once: the student's own, up to its last
+        convolution, is theirs side by side.
+        """
+        embedding = self.student.controlnet_cond_embedding
+        features = {name: features_of(net, batch[name]) for name, net in self.teachers.items()}
+        side_by_side = torch.cat(list(features.values()), dim=1).to(self.student.dtype)
+        student = Control(
+            net=self.student, embedding=embedding.conv_out(side_by_side), weight=scalar(1.0, z_t)
+        )
+        teachers = [
+            Control(
+                net=net,
+                embedding=embedding_of(net, features[name]),
+                weight=scalar(self.control_weights[name], z_t),
+            )
+            for name, net in self.teachers.items()
+        ]
+        with embeddings_computed([control.net for control in (student, *teachers)]):
+            given = student.residuals(z_t, t, context)
+            with torch.no_grad():
+                wanted = summed([teacher.residuals(z_t, t, context) for teacher in teachers])
+        return given, wanted
+
+    def output(self, z_t: Tensor, context: Tensor, t: Tensor, added: Residuals | None) -> Tensor:
+        """The UNet's, float32 (B, C, h, w), with ``added`` or without any control."""
+        unet = self.pipeline.unet
+        down, mid = ([], None) if added is None else added
+        return unet(
+            z_t.to(unet.dtype),
+            t,
+            encoder_hidden_states=context.to(unet.dtype),
+            down_block_additional_residuals=[part.to(unet.dtype) for part in down] or None,
+            mid_block_additional_residual=mid if mid is None else mid.to(unet.dtype),
+            return_dict=False,
+        )[0].float()
+
+    def configure_optimizers(self) -> dict:
+        settings = self.hparams
+        return adamw(
+            self,
+            learning_rate=settings["learning_rate"],
+            weight_decay=settings["weight_decay"],
+            warmup=settings["warmup_steps"],
+            decay=settings["decay"],
+        )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["fused"] = {
+            "samples": self.samples,
+            "control_weights": self.control_weights,
+            "teachers_sha256": self.teachers_sha256,
+            "measured": self.measured,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Raises ``ValueError`` for a checkpoint of other teachers or other weights in the sum."""
+        facts = checkpoint["fused"]
+        if facts["teachers_sha256"] != self.teachers_sha256:
+            raise ValueError("the checkpoint was distilled from other ControlNets")
+        if facts["control_weights"] != self.control_weights:
+            raise ValueError(
+                f"the checkpoint was distilled at the weights {facts['control_weights']}, "
+                f"not at {self.control_weights}"
+            )
+        self.samples = facts["samples"]
+        self.measured = facts.get("measured", {})
+
+
+@torch.no_grad()
+def features_of(net: ControlNetModel, maps: Tensor) -> Tensor:
+    """Maps (B, 3, H, W) uint8 through a net's conditioning embedding but for its last step."""
+    embedding = net.controlnet_cond_embedding
+    turned = net.config["controlnet_conditioning_channel_order"] == "bgr"
+    values = (maps.flip(1) if turned else maps).to(net.dtype) / 255
+    values = F.silu(embedding.conv_in(values.contiguous(memory_format=torch.channels_last)))
+    for block in embedding.blocks:
+        values = F.silu(block(values))
+    return values
+
+
+@torch.no_grad()
+def embedding_of(net: ControlNetModel, features: Tensor) -> Tensor:
+    """What `camouflage.adapters.controls.embed` gives, from :func:`features_of`."""
+    embedding = net.controlnet_cond_embedding.conv_out(features)
+    turned = net.config["controlnet_conditioning_channel_order"] == "bgr"
+    return embedding.flip(1) if turned else embedding
+
+
+def relative_errors(given: Residuals, wanted: Residuals) -> list[Tensor]:
+    """Of each level: the squared error, relative to the mean square of what is wanted."""
+    pairs = zip((*given[0], given[1]), (*wanted[0], wanted[1]), strict=True)
+    return [
+        (one.float() - other).square().mean() / other.square().mean().clamp_min(1e-12)
+        for one, other in pairs
+    ]
+
+
+CARD = """# Model card: fused ControlNet of `{pipeline}`
+
+A `ControlNetModel` of diffusers that takes the maps of several controls as its channels and gives
+the weighted sum of what their ControlNets give. Made by `python -m training.export fused`.
+
+| | |
+|---|---|
+| controls, in the order of the channels, and weights | {weights} |
+| distilled from | ControlNets of `{pipeline}`, sha256 {teachers}... |
+| steps, samples | {steps:,}, {samples:,} |
+| held-out error of the residuals, relative | {residuals} |
+| held-out error of the UNet's output, relative to the controls' effect | {output} |
+
+It stands for these weights and no others, and belongs to one UNet. What hides people less with the
+nets themselves hides them no better with this one: measure it (`camouflage evaluate`).
+"""
+
+
+def fused_card(state: Mapping[str, Any]) -> str:
+    """The text of README.md, from a checkpoint."""
+    facts, measured = state["fused"], state["fused"]["measured"]
+    weights = ", ".join(f"{name} {weight:g}" for name, weight in facts["control_weights"].items())
+    figures = {
+        case: f"{measured[case]:.4f}" if case in measured else "not measured"
+        for case in ("residuals", "output")
+    }
+    return CARD.format(
+        pipeline=Path(state["hyper_parameters"]["pipeline"]).name,
+        weights=weights,
+        teachers=facts["teachers_sha256"][:16],
+        steps=state["global_step"],
+        samples=facts["samples"],
+        **figures,
+    )
