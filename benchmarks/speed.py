@@ -1,181 +1,355 @@
-"""How long does a face take, and all that is around the model?
+"""How fast is a picture, beside stock diffusers, and what does each lever do?
 
-    python -m benchmarks.speed
-    python -m benchmarks.speed --beside mini-light
+    python -m benchmarks.speed                                      # a GPU: 768 px, bfloat16
+    python -m benchmarks.speed --device cpu --side 256 --steps 4 --runs 1 --warm 0
+    python -m benchmarks.speed --size mini                          # the shipped model, on a CPU
+    python -m benchmarks.speed --device cpu --steps 2 --memory-only
 
-One 640 px portrait, the same face eight times as a batch and one by one, and a photograph of 12
-megapixels by stage. The photograph is the public-domain astronaut (NASA) of scikit-image. Prints a
-markdown table; every figure is a median.
+One table, from one process. At size ``sd15`` the networks have their true sizes and random weights:
+neither speed nor memory depends on their values. Every method redraws the same pictures by the same
+maps; annotators and captioner are not in it.
+
+* (a) ``stock``: diffusers' own image-to-image pipeline with five ControlNets, and what one would
+  add to it by hand: at each step a second call of the UNet, with the identity ControlNet. (The
+  second call is made in the callback of a step; its result is thrown away, its cost is the same.)
+* (b) ``ours``: all rows in one call of the UNet, each embedding once a picture, weights in the
+  order channels-last, in batches, and with ``--compile`` (on a GPU always) compiled. Same result.
+* (c) levers: each of them ours at batch 1 with one setting changed, and then together. Another
+  result: `camouflage evaluate` says what it does to privacy and likeness.
+
+(a) comes first, as its weights have another order; the others take turns. TFLOP/s are of the
+operations that were counted, and the peak is that of a matrix product here. ``GiB`` is the most
+that the GPU held; on a CPU the most that the process held so far.
 """
 
 from __future__ import annotations
 
-import platform
+import resource
 import statistics
-import tempfile
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-import cv2
 import numpy as np
 import torch
 import typer
-from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
-from camouflage.anonymizer import Anonymizer, Subject
-from camouflage.audit import audit
-from camouflage.compose import compose
-from camouflage.errors import NobodyFound
-from camouflage.recipe import Recipe
-from camouflage.write import encode
+from benchmarks.true_size import stock_pipeline, true_size_base, true_size_light
+from camouflage.errors import SettingError
+from camouflage.pipelines.base import BasePipeline
+from camouflage.pipelines.light import LightPipeline
+from camouflage.placing import channels_last, compile_networks
 
-KEY = "benchmark"
-PORTRAIT_PX = 640
-LARGE_HW = (3000, 4000)
-BATCH = 8
-
-
-def portrait(side: int = PORTRAIT_PX) -> NDArray[np.uint8]:
-    """(side, side, 3) uint8 RGB: the astronaut."""
-    import skimage.data
-
-    return cv2.resize(skimage.data.astronaut(), (side, side), interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
+PROMPT = "a photograph of two people in a street"
+GIGA = 2**30
+STRENGTH = 0.75
+FEW = 8
+"""Steps that are run with a few-step LoRA that keeps guidance (Hyper-SD, arXiv 2404.13686): fused
+into the UNet it costs nothing, so that the steps are all there is to measure."""
 
 
-def large_photo() -> NDArray[np.uint8]:
-    """12 megapixels, (3000, 4000, 3) uint8 RGB: the astronaut enlarged, her border continued."""
-    height, width = LARGE_HW
-    middle = cv2.resize(portrait(512), (height, height), interpolation=cv2.INTER_CUBIC)
-    left = (width - height) // 2
-    return cv2.copyMakeBorder(  # type: ignore[return-value]
-        middle, 0, 0, left, width - height - left, cv2.BORDER_REPLICATE
-    )
+@dataclass(kw_only=True)
+class Method:
+    """A row of the table: what is called, how many pictures and steps that is, what it took."""
+
+    name: str
+    call: Callable[[], Any]
+    pictures: int
+    steps: int
+    seconds: list[float] = field(default_factory=list)
+    flops: int = 0
+    gib: float = 0.0
+
+    @property
+    def median(self) -> float:
+        """Seconds of a call."""
+        return statistics.median(self.seconds)
+
+    @property
+    def rate(self) -> float:
+        """Pictures a second."""
+        return self.pictures / self.median
 
 
-def median_seconds(call: Callable[[], Any], *, runs: int) -> float:
-    """Of ``runs`` calls, after one that is not counted."""
-    call()
-    seconds = []
-    for _ in range(runs):
-        start = time.perf_counter()
-        call()
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds)
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What every method does: pictures (side, side) with a map of each control."""
 
+    side: int
+    steps: int
+    strength: float = STRENGTH
+    prompt: str | None = PROMPT
 
-def subject_of(anonymizer: Anonymizer, pixels: NDArray[np.uint8]) -> Subject:
-    """The most certain face. Raises `NobodyFound` if there is none."""
-    picture = anonymizer.read(pixels)
-    faces = anonymizer.detector.detect(picture.pixels)
-    if not faces:
-        raise NobodyFound("the detector found nobody in the picture to measure with")
-    return anonymizer.subjects(picture, faces[:1])[0]
+    @property
+    def steps_run(self) -> int:
+        """Of the way from pure noise."""
+        return int(self.steps * self.strength + 1e-9)
 
+    def pictures(self, batch: int) -> list[np.ndarray]:
+        """uint8 (side, side, 3)."""
+        draw = np.random.default_rng(0).integers(0, 256, (batch, self.side, self.side, 3))
+        return list(draw.astype(np.uint8))
 
-def model_seconds(anonymizer: Anonymizer, *, runs: int) -> dict[str, float]:
-    """Seconds a face on a portrait: alone, of eight as a batch, of eight one by one."""
-    subject = subject_of(anonymizer, portrait())
-
-    def one_by_one() -> None:
-        for _ in range(BATCH):
-            anonymizer.redraw([subject], KEY)
-
-    batch = median_seconds(lambda: anonymizer.redraw([subject] * BATCH, KEY), runs=runs)
-    return {
-        f"model, one face of a {PORTRAIT_PX} px portrait": median_seconds(
-            lambda: anonymizer.redraw([subject], KEY), runs=runs
-        ),
-        f"model, a face of {BATCH} in a batch": batch / BATCH,
-        f"model, a face of {BATCH} one by one": median_seconds(one_by_one, runs=1) / BATCH,
-    }
-
-
-def side_by_side(
-    first: Anonymizer, second: Anonymizer, *, names: tuple[str, str], runs: int
-) -> dict[str, float]:
-    """Seconds a face of two recipes in strict alternation, alone and of eight, and their ratios."""
-    subjects = [subject_of(one, portrait()) for one in (first, second)]
-    found = {}
-    for count in (1, BATCH):
-        seconds: list[list[float]] = [[], []]
-        for run in range(runs + 1):
-            for anonymizer, subject, told in zip((first, second), subjects, seconds, strict=True):
-                start = time.perf_counter()
-                anonymizer.redraw([subject] * count, KEY)
-                if run:  # the first does not count
-                    told.append((time.perf_counter() - start) / count)
-        times = [statistics.median(told) for told in seconds]
-        what = "one face" if count == 1 else f"a face of {count} in a batch"
-        found |= {f"{name}, {what}": value for name, value in zip(names, times, strict=True)}
-        found[f"{names[1]} / {names[0]}, {what}"] = times[1] / times[0]
-    return found
-
-
-def stage_seconds(anonymizer: Anonymizer, *, runs: int) -> dict[str, float]:
-    """Seconds of each stage but the model's on a JPEG of 12 megapixels, and their sum."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "photo.jpg"
-        path.write_bytes(encode(large_photo(), suffix=".jpg"))
-        picture = anonymizer.read(path)
-        faces = anonymizer.detector.detect(picture.pixels)
-        if not faces:
-            raise NobodyFound("the detector found nobody in the picture to measure with")
-        subjects = anonymizer.subjects(picture, faces)
-        patches = [
-            s.patch(r) for s, r in zip(subjects, anonymizer.redraw(subjects, KEY), strict=True)
-        ]
-        result, changed = compose(picture.pixels, patches)
-        stages: dict[str, Callable[[], Any]] = {
-            "read": lambda: anonymizer.read(path),
-            "detect": lambda: anonymizer.detector.detect(picture.pixels),
-            "annotate": lambda: anonymizer.subjects(picture, faces),
-            "compose": lambda: compose(picture.pixels, patches),
-            "audit": lambda: audit(
-                picture.pixels,
-                faces,
-                result,
-                recogniser=anonymizer.recogniser,
-                detector=anonymizer.detector,
-                changed=changed,
-                threshold=anonymizer.recipe.threshold,
-            ),
-            "encode": lambda: encode(result, suffix=".jpg"),
+    def ours(self, pipeline: BasePipeline, name: str, *, batch: int = 1, **changes: Any) -> Method:
+        """Our pipeline, with some settings changed."""
+        pictures = self.pictures(batch)
+        settings: dict[str, Any] = {
+            "control_images": dict.fromkeys(pipeline.config["controls"], pictures),
+            "prompt": self.prompt,
+            "anonymization_scale": 1.25,
+            "strength": self.strength,
+            "num_inference_steps": self.steps,
+            **changes,
         }
-        seconds = {f"12 MP, {n}": median_seconds(call, runs=runs) for n, call in stages.items()}
-    return {**seconds, "12 MP, all but the model": sum(seconds.values())}
+        generators = [torch.Generator().manual_seed(i) for i in range(batch)]
+        return Method(
+            name=name,
+            call=lambda: pipeline(pictures, generator=generators, **settings),
+            pictures=batch,
+            steps=int(settings["num_inference_steps"] * self.strength + 1e-9),
+        )
+
+    def levers(self, pipeline: BasePipeline) -> list[Method]:
+        """Each by itself at batch 1, then all of them but the closed form."""
+        few = next(n for n in range(1, 1000) if int(n * self.strength + 1e-9) == FEW)
+        fewer = {"num_inference_steps": min(few, self.steps)}
+        interval = {"guidance_start": 0.2, "guidance_end": 0.8}
+        end = {"control_end": dict.fromkeys(pipeline.config["controls"], 0.6)}
+        changes: dict[str, dict[str, Any]] = {
+            "closed-form identity": {"identity": "analytic"},
+            f"{FEW} steps": fewer,
+            "guidance from 20 to 80 %": interval,
+            "controls to 60 %": end,
+            "controls every 2nd step": {"control_every": 2},
+        }
+        fused = {"fused_controls": True} if pipeline.fused_controlnet is not None else {}
+        if fused:
+            changes["one fused ControlNet"] = fused
+        changes["all but the closed form"] = fewer | interval | fused | {"control_every": 2}
+        return [self.ours(pipeline, f"(c) {name}", **some) for name, some in changes.items()]
+
+    def stock(self, pipeline: Any, ours: BasePipeline) -> Method:
+        """diffusers' own, with the identity's call after each step."""
+        pixels = torch.from_numpy(np.stack(self.pictures(1))).permute(0, 3, 1, 2) / 255
+        net: Any = ours.identity_controlnet
+        weight = next(net.parameters())
+        z_0 = torch.randn(1, 4, self.side // 8, self.side // 8).to(weight)
+        text: list[Tensor] = []
+
+        @torch.no_grad()
+        def second(pipe: Any, step: int, t: Tensor, tensors: dict) -> dict:
+            down, mid = net(
+                z_0, t, encoder_hidden_states=text[-1], controlnet_cond=z_0, return_dict=False
+            )
+            pipe.unet(
+                z_0, t, encoder_hidden_states=text[-1], return_dict=False,
+                down_block_additional_residuals=down, mid_block_additional_residual=mid,
+            )  # fmt: skip
+            return tensors
+
+        @torch.no_grad()
+        def call() -> Any:
+            text[:] = [ours.null_text(1)]
+            return pipeline(**settings, generator=[torch.Generator()])
+
+        settings: dict[str, Any] = dict(
+            prompt=[PROMPT],
+            image=pixels,
+            control_image=[pixels] * len(ours.config["controls"]),
+            controlnet_conditioning_scale=list(ours.config["default_weights"].values()),
+            guidance_scale=1.0,
+            strength=self.strength,
+            num_inference_steps=self.steps,
+            callback_on_step_end=second,
+        )
+        return Method(name="(a) stock", call=call, pictures=1, steps=self.steps_run)
+
+    def light(self, pipeline: LightPipeline) -> Method:
+        """CAMOUFLaGE-Light by its own numbers, with one face, which is swapped already."""
+        picture = self.pictures(1)[0]
+        faces = [[one_face(self.side)]]
+        settings = pipeline.config["default_steps"], pipeline.config["default_strength"]
+
+        def call() -> Any:
+            return pipeline(
+                picture, faces=faces, swapped_images=picture, generator=torch.Generator()
+            )
+
+        return Method(name="(b) Light", call=call, pictures=1, steps=int(np.prod(settings) + 1e-9))
 
 
-def table(seconds: dict[str, float]) -> str:
-    """Markdown."""
-    lines = [f"| {name} | {value:.3f} |" for name, value in seconds.items()]
-    return "\n".join(["| what | seconds |", "|---|---|", *lines])
+def one_face(side: int) -> Any:
+    """In the middle of a picture (side, side)."""
+    from camouflage.annotators.landmarks import MESH_INDICES
+    from camouflage.pipelines.light_faces import LightFace
+    from camouflage.swap import FaceShape
+
+    five = np.array([[0.4, 0.4], [0.6, 0.4], [0.5, 0.5], [0.42, 0.62], [0.58, 0.62]]) * side
+    points = np.random.default_rng(0).uniform(0.35, 0.65, (len(MESH_INDICES), 2)) * side
+    box = (0.3 * side, 0.3 * side, 0.7 * side, 0.75 * side)
+    return LightFace(box_xyxy=box, shape=FaceShape(five_xy=five, points_xy=points))
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait for the device."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def take_turns(
+    methods: Sequence[Method], device: torch.device, *, runs: int, warm: int, count: bool = True
+) -> None:
+    """Times the methods one after the other, ``warm + runs`` times: a busy machine is so for all.
+
+    ``count``: also count their operations, in a call that is not timed.
+    """
+    for number in range(warm + runs):
+        for method in methods:
+            if device.type == "cuda":
+                torch.cuda.reset_peak_memory_stats(device)
+            synchronize(device)
+            start = time.perf_counter()
+            method.call()
+            synchronize(device)
+            if number >= warm:
+                method.seconds.append(time.perf_counter() - start)
+            method.gib = peak_gib(device)
+    for method in methods if count else ():
+        with FlopCounterMode(display=False) as counted:
+            method.call()
+        method.flops = counted.get_total_flops()
+
+
+def measured_peak(dtype: torch.dtype, device: torch.device) -> float:
+    """TFLOP/s of a large matrix product, the most that this device can do for us."""
+    side = 8192 if device.type == "cuda" else 1024
+    a, b = (torch.randn(side, side).to(device, dtype) for _ in range(2))
+    best = 0.0
+    for _ in range(5):
+        synchronize(device)
+        start = time.perf_counter()
+        torch.mm(a, b)
+        synchronize(device)
+        best = max(best, 2 * side**3 / (time.perf_counter() - start) / 1e12)
+    return best
+
+
+def peak_gib(device: torch.device) -> float:
+    """Memory at its highest so far: of the GPU since the last reset, else of the process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / GIGA
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIGA
+
+
+def table(methods: Sequence[Method], peak: float) -> str:
+    """Markdown; the first method is what the others are compared with, by pictures a second."""
+    lines = [
+        "| method | batch | steps run | seconds | pictures a second | to the first | TFLOP/s | "
+        "of the peak | GiB |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for one in methods:
+        rate = one.flops / one.median / 1e12
+        lines.append(
+            f"| {one.name} | {one.pictures} | {one.steps} | {one.median:.3f} | {one.rate:.3f} | "
+            f"{one.rate / methods[0].rate:.2f}x | {rate:.3f} | {rate / peak:.0%} | {one.gib:.1f} |"
+        )
+    return "\n".join(lines)
+
+
+def compiled(methods: Sequence[Method], named: Callable[[str], str]) -> list[Method]:
+    """The same calls once more, with the operations that were counted before."""
+    return [
+        Method(
+            name=named(one.name),
+            call=one.call,
+            pictures=one.pictures,
+            steps=one.steps,
+            flops=one.flops,
+        )
+        for one in methods
+    ]
 
 
 def main(
-    recipe: Annotated[str, typer.Option(help="A preset's name or a recipe's file.")] = "mini",
-    model: Annotated[str | None, typer.Option(help="Another model than the recipe's.")] = None,
-    runs: Annotated[int, typer.Option(min=1, help="Of which the median is taken.")] = 5,
-    beside: Annotated[
-        str | None, typer.Option(help="Another recipe: the models alone, in strict alternation.")
+    size: Annotated[str, typer.Option(help="sd15, at random weights, or mini.")] = "sd15",
+    device: Annotated[str | None, typer.Option(help="Of torch; a GPU for sd15.")] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="bfloat16, float16 or float32; by the size.")
     ] = None,
+    side: Annotated[int, typer.Option(help="Of a picture of sd15, divisible by 64.")] = 768,
+    steps: Annotated[int | None, typer.Option(help="Of the whole way; 20, mini's own 16.")] = None,
+    batches: Annotated[str, typer.Option(help="Pictures at once, several sizes.")] = "1,4,8",
+    runs: Annotated[int, typer.Option(min=1, help="Of which the median is taken.")] = 3,
+    warm: Annotated[int, typer.Option(min=0, help="Runs before that are not counted.")] = 1,
+    light: Annotated[bool, typer.Option(help="Light too: another UNet in memory.")] = True,
+    compile_: Annotated[
+        bool | None, typer.Option("--compile/--no-compile", help="Also compiled; on a GPU.")
+    ] = None,
+    low_memory: Annotated[bool, typer.Option(help="Only that: parts on the GPU in turn.")] = False,
+    memory_only: Annotated[bool, typer.Option(help="One run of ours, and what it held.")] = False,
 ) -> None:
-    """Seconds a face and seconds a stage, as a markdown table."""
-    settings = Recipe.load(recipe).changed({"face_batch": BATCH})
-    anonymizer = Anonymizer.from_recipe(settings.changed({"model": model or settings.model}))
-    if beside is not None:
-        other = Recipe.load(beside).changed({"face_batch": BATCH})
-        second = Anonymizer.from_recipe(other)
-        names = (model or recipe, beside)
-        typer.echo(table(side_by_side(anonymizer, second, names=names, runs=runs)))
+    """Seconds, pictures a second, TFLOP/s and memory of every method, as one markdown table."""
+    if size not in ("sd15", "mini"):
+        raise SettingError(f"size: expected sd15 or mini, got {size!r}")
+    true = size == "sd15"
+    where = torch.device(device or ("cuda" if true else "cpu"))
+    numbers = getattr(torch, dtype or ("bfloat16" if true else "float32"))
+    compile_ = where.type == "cuda" if compile_ is None else compile_
+    several = [int(number) for number in batches.split(",")]
+    if true:
+        pipeline = true_size_base(numbers, where, fused=not (memory_only or low_memory))
+        job = Job(side=side, steps=steps or 20)
+    else:
+        pipeline = BasePipeline.from_pretrained("mini", dtype=numbers).to(where)
+        pipeline.set_progress_bar_config(disable=True)
+        for part in pipeline.components.values():
+            if isinstance(part, torch.nn.Module):
+                part.requires_grad_(False)  # operations of what learns cannot be counted so
+        job = Job(side=128, steps=steps or 16, strength=1.0, prompt=None)
+    if memory_only or low_memory:
+        typer.echo(held(pipeline, job, where, low_memory=low_memory))
         return
-    seconds = {**model_seconds(anonymizer, runs=runs), **stage_seconds(anonymizer, runs=runs)}
-    typer.echo(table(seconds))
+    stock = [job.stock(stock_pipeline(pipeline), pipeline)] if true else []
+    take_turns(stock, where, runs=runs, warm=warm)
+    channels_last(pipeline)
+    plain = [job.ours(pipeline, "(b) ours", batch=batch) for batch in several]
+    plain += job.levers(pipeline)
+    if true and light:
+        plain.append(job.light(true_size_light(numbers, where)))
+    take_turns(plain, where, runs=runs, warm=warm)
+    rows = [*stock, *plain]
+    if compile_:
+        compile_networks(pipeline)
+        again = [one for one in plain if "ours" in one.name or "all but" in one.name]
+        fast = compiled(again, lambda name: f"{name}, compiled")
+        take_turns(fast, where, runs=runs, warm=max(warm, 1), count=False)
+        rows += fast
+    peak = measured_peak(numbers, where)
+    typer.echo(table(rows, peak))
+    name = torch.cuda.get_device_name(where) if where.type == "cuda" else "CPU"
+    weights = "random weights of the true size" if true else "the shipped mini"
     typer.echo(
-        f"\n{settings.steps} steps, strength {settings.strength:g}, torch {torch.__version__}, "
-        f"{torch.get_num_threads()} threads, {platform.machine()}, median of {runs}"
+        f"\n{name}, {numbers}, {job.side} px, {job.steps} steps at strength {job.strength:g}, "
+        f"median of {runs}, torch {torch.__version__}, {torch.get_num_threads()} threads, "
+        f"{weights}; peak of a matrix product: {peak:.2f} TFLOP/s."
     )
+
+
+def held(pipeline: BasePipeline, job: Job, device: torch.device, *, low_memory: bool) -> str:
+    """What one picture needs in memory."""
+    if low_memory:
+        pipeline.to("cpu")
+        pipeline.enable_model_cpu_offload(device=device)
+        pipeline.vae.enable_tiling()
+        torch.cuda.reset_peak_memory_stats(device)
+    before, start = peak_gib(device), time.perf_counter()
+    job.ours(pipeline, "ours").call()
+    seconds = time.perf_counter() - start
+    return f"{peak_gib(device):.1f} GiB, {before:.1f} before, {seconds:.0f} s: {job.side} px"
 
 
 if __name__ == "__main__":

@@ -74,18 +74,22 @@ class Anonymizer:
         device: str | None = None,
         dtype: str | None = None,
         low_memory: bool = False,
+        compiled: bool = False,
     ) -> Anonymizer:
         """By the name of a preset ("mini"), the path of a recipe file, or a recipe.
 
-        ``device``, ``dtype`` and ``low_memory``: as in :func:`camouflage.placing.placed`. Every
-        weight that the recipe needs is found before anything is drawn.
+        ``device``, ``dtype``, ``low_memory`` and ``compiled``: as in
+        :func:`camouflage.placing.placed`. Every weight that the recipe needs is found before
+        anything is drawn.
 
         Raises `SettingError` and `WeightsError`.
         """
         from camouflage.placing import placed
 
         settings = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
-        pipeline = placed(settings, device=device, dtype=dtype, low_memory=low_memory)
+        pipeline = placed(
+            settings, device=device, dtype=dtype, low_memory=low_memory, compiled=compiled
+        )
         return cls(settings, pipeline=pipeline)
 
     def __call__(

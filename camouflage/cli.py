@@ -181,6 +181,13 @@ def anonymize(
             "--low-memory", help="Keep all but the ControlNets on the GPU only while they work."
         ),
     ] = False,
+    compiled: Annotated[
+        bool,
+        typer.Option(
+            "--compile",
+            help="Compile the networks: minutes at the start, then faster. For long runs.",
+        ),
+    ] = False,
     keep_times: Annotated[
         bool,
         typer.Option(
@@ -222,7 +229,12 @@ def anonymize(
         _say(f"{found.passed_over} files that are no pictures were passed over")
     if not found.jobs:
         _say("no pictures were found")
-    placing: dict[str, Any] = {"device": device, "dtype": dtype, "low_memory": low_memory}
+    placing: dict[str, Any] = {
+        "device": device,
+        "dtype": dtype,
+        "low_memory": low_memory,
+        "compiled": compiled,
+    }
     placing = {name: value for name, value in placing.items() if value}
     if placing:
         from camouflage.placing import place_of

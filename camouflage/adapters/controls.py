@@ -19,7 +19,7 @@ class Control:
 
     Attributes:
         net: used inside :func:`embeddings_computed` only.
-        embedding: of the condition, by :func:`embed`, (B, channels, h, w).
+        embedding: of the condition, by :func:`embed`, (B, channels, h, w), of the net's dtype.
         weight: of its residuals, a tensor without dimensions (a number would recompile a compiled
             net for each value).
         start, end: the part of the run, in [0, 1], in which it is on.
@@ -48,11 +48,11 @@ class Control:
         """
         if step % self.every and self._kept and len(self._kept[0][1]) == len(z_t):
             return self._kept[0]
-        rows = len(z_t) // len(self.embedding)
+        rows, dtype = len(z_t) // len(self.embedding), self.embedding.dtype
         found = self.net(
-            z_t.to(self.net.dtype),
+            z_t.to(dtype),
             t,
-            encoder_hidden_states=context.to(self.net.dtype),
+            encoder_hidden_states=context.to(dtype),
             controlnet_cond=self.embedding.repeat(rows, 1, 1, 1),
             conditioning_scale=self.weight,
             return_dict=False,

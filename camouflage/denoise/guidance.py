@@ -215,12 +215,13 @@ def row_outputs(
 ) -> Sequence[Tensor]:
     """``unet(z_t, t, row)`` of every row, float32 (B, C, h, w) each, from one call of ``unet``."""
     rows = [row for branch in branches for row in branch.rows]
-    z_t = z_t.to(unet.dtype)
+    dtype = unet.dtype  # diffusers looks through the whole network for it
+    z_t = z_t.to(dtype)
     added = _stacked([branch.residuals(z_t, t, step, steps) for branch in branches], branches)
     output = unet(
         z_t.repeat(len(rows), 1, 1, 1),
         t,
-        encoder_hidden_states=torch.cat([branch.context for branch in branches]).to(unet.dtype),
+        encoder_hidden_states=torch.cat([branch.context for branch in branches]).to(dtype),
         down_block_additional_residuals=added and added[0],
         mid_block_additional_residual=added and added[1],
         return_dict=False,

@@ -46,23 +46,21 @@ class ImageGuidance:
 
     def __call__(self, z_t: Tensor, t: Tensor, step: int) -> Tensor:
         """The model output (B, C, h, w), float32."""
-        unet, count = self.unet, len(self.rows)
+        unet, dtype, count = self.unet, self.unet.dtype, len(self.rows)
         images = torch.cat([row.image for row in self.rows])[:, None]
         output = unet(
-            z_t.to(unet.dtype).repeat(count, 1, 1, 1),
+            z_t.to(dtype).repeat(count, 1, 1, 1),
             t,
-            encoder_hidden_states=torch.cat([row.context for row in self.rows]).to(unet.dtype),
-            added_cond_kwargs={"image_embeds": [images.to(unet.dtype)]},
-            down_intrablock_additional_residuals=self._added(step),
+            encoder_hidden_states=torch.cat([row.context for row in self.rows]).to(dtype),
+            added_cond_kwargs={"image_embeds": [images.to(dtype)]},
+            down_intrablock_additional_residuals=self._added(step, dtype),
             return_dict=False,
         )[0]
         parts = zip(self.rows, output.float().chunk(count), strict=True)
         return torch.stack([row.weight * part for row, part in parts]).sum(0)
 
-    def _added(self, step: int) -> list[Tensor] | None:
+    def _added(self, step: int, dtype: torch.dtype) -> list[Tensor] | None:
         """A fresh list, which the UNet empties: (rows * B, channels, h, w) each."""
         if self.features is None or (self.adapter_steps == "first" and step > 0):
             return None
-        return [
-            feature.to(self.unet.dtype).repeat(len(self.rows), 1, 1, 1) for feature in self.features
-        ]
+        return [feature.to(dtype).repeat(len(self.rows), 1, 1, 1) for feature in self.features]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -85,13 +85,14 @@ class Guided(Conditions):
         self, uses: Mapping[str, ControlUse], maps: Mapping[str, list[np.ndarray]], *, fused: bool
     ) -> tuple[Control, ...]:
         """The positive nets at work, or the one that stands for them all."""
+        device = self._execution_device
+        conditions = {
+            name: to_latents.pixels_from_pictures(maps[name], low=0.0).to(device) for name in uses
+        }
         if fused:
-            return (self._fused_control(uses, maps),)
+            return (self._fused_control(uses, conditions),)
         nets = dict(zip(self.config["controls"], self.controlnet.nets, strict=True))
-        return tuple(
-            self._control(nets[name], use, self._condition(maps[name]))
-            for name, use in uses.items()
-        )
+        return tuple(self._control(nets[name], use, conditions[name]) for name, use in uses.items())
 
     def require_fused(self, weights: Mapping[str, float]) -> None:
         """Raise `SettingError` unless there is a fused net that stands for these ``weights``."""
@@ -109,7 +110,7 @@ class Guided(Conditions):
             )
 
     def _fused_control(
-        self, uses: Mapping[str, ControlUse], maps: Mapping[str, list[np.ndarray]]
+        self, uses: Mapping[str, ControlUse], conditions: Mapping[str, Tensor]
     ) -> Control:
         self.require_fused({name: use.weight for name, use in uses.items()})
         first, *others = (replace(use, weight=1.0) for use in uses.values())
@@ -118,13 +119,8 @@ class Guided(Conditions):
                 "fused_controls: one net has one start and one end; give all controls the same "
                 "control_start and control_end, or leave fused_controls out"
             )
-        order = self.config["fused_weights"]
-        condition = fused_condition([self._condition(maps[name]) for name in order])
+        condition = fused_condition([conditions[name] for name in self.config["fused_weights"]])
         return self._control(self.fused_controlnet, first, condition)
-
-    def _condition(self, maps: Sequence[np.ndarray]) -> Tensor:
-        """(B, 3, H, W) in [0, 1]."""
-        return to_latents.pixels_from_pictures(maps, low=0.0).to(self._execution_device)
 
     def _control(self, net: ControlNetModel, use: ControlUse, condition: Tensor) -> Control:
         return Control(

@@ -278,7 +278,8 @@ class LightPipeline(
                 divisible by the autoencoder's and the UNet's factors.
             faces: those of each picture, of `camouflage.pipelines.light_faces`; None looks for
                 them. Small ones are treated too; the released code leaves those under 64 px.
-            swapped_images: pictures in which they are swapped already; None does it here.
+            swapped_images: pictures in which they are swapped already, so that ``swap``,
+                ``swap_threshold`` and ``fake_rank`` cannot be given; None does it here.
             prompt: a text, or one a picture; None is no text, as in the released code.
             negative_prompt: the text of the other row; None is no text.
             guidance_scale: g in ``g eps(prompt, image) + (1 - g) eps(negative, no image)``; 1 costs
@@ -342,6 +343,11 @@ class LightPipeline(
                 pictures, faces, settings=swap, threshold=swap_threshold, rank=fake_rank
             )
         else:
+            if swap is not None or swap_threshold != 1 or fake_rank != 0:
+                raise SettingError(
+                    "swap, swap_threshold, fake_rank: they say how faces are swapped, and "
+                    "swapped_images are swapped already; leave one or the other out"
+                )
             swapped = as_pictures("swapped_images", swapped_images)
         start = blended(swapped, pictures, share)
 
