@@ -253,7 +253,8 @@ def _colour_and_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | No
     if image.has_transparency_data:
         both = image.convert("LA" if grey else "RGBA")
         return both.convert("L" if grey else "RGB"), both.getchannel("A")
-    return (image if image.mode == "CMYK" else image.convert("L" if grey else "RGB")), None
+    as_it_is = image.mode in ("L", "RGB", "CMYK")  # a conversion to its own mode would copy it
+    return (image if as_it_is else image.convert("L" if grey else "RGB")), None
 
 
 def _sixteen_bit(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:

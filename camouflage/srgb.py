@@ -55,7 +55,9 @@ def to_srgb(image: Image.Image, icc_profile: bytes | None) -> Image.Image:
     the pixels as they are.
     """
     converted = _by_profile(image, icc_profile) if icc_profile else None
-    return converted or image.convert("RGB")
+    if converted is not None:
+        return converted
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _by_profile(image: Image.Image, icc_profile: bytes) -> Image.Image | None:
