@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from camouflage.adapters.controls import Control, embeddings_computed, scalar
 from camouflage.adapters.fused import fused_controlnet
 from camouflage.denoise.guidance import Residuals, summed
+from camouflage.denoise.latents import encode
 from camouflage.pipelines.base import BasePipeline
 from camouflage.weights import load_model
 from training.frozen import Frozen, state_sha256
@@ -36,9 +37,9 @@ class FusedModule(L.LightningModule):
     The student's conditioning embedding, which is the teachers' side by side, learns in its last
     convolution only: the rest works at the maps' own size and would be most of the cost.
 
-    A batch has ``pixels`` (B, 3, H, W) in [-1, 1], for every control its map (B, 3, H, W) uint8,
-    and as it may be ``caption``, a text a row. The loss is the mean over levels of the squared
-    error of the residuals there, relative to the mean square of the teachers'.
+    A batch has ``z_0`` (B, C, h, w) or ``pixels`` (B, 3, H, W) in [-1, 1], for every control its
+    map (B, 3, H, W) uint8, and as it may be ``caption``, a text a row. The loss is the squared
+    error of the residuals, relative to the mean square of the teachers', averaged over levels.
     """
 
     def __init__(
@@ -80,7 +81,8 @@ class FusedModule(L.LightningModule):
     @property
     def pipeline(self) -> BasePipeline:
         """The frozen teacher, on the device of the student."""
-        return cast(BasePipeline, self.frozen[0].to(self.device))
+        pipe = cast(BasePipeline, self.frozen[0])
+        return pipe if pipe.device == self.device else pipe.to(self.device)
 
     @property
     def teachers(self) -> dict[str, ControlNetModel]:
@@ -93,7 +95,7 @@ class FusedModule(L.LightningModule):
         self.frozen[0].to(FROZEN_DTYPES.get(str(self.trainer.precision), torch.float32))
 
     def training_step(self, batch: dict[str, Any], index: int) -> Tensor:
-        rows = len(batch["pixels"])
+        rows = rows_of(batch)
         t = torch.randint(0, len(self.abar), (rows,), device=self.device)
         given, wanted = self.both(batch, *self.noised(batch, t, None), t)
         loss = torch.stack(relative_errors(given, wanted)).mean()
@@ -103,7 +105,7 @@ class FusedModule(L.LightningModule):
 
     def validation_step(self, batch: dict[str, Any], index: int) -> None:
         for case, value in self.validation_errors(batch, index).items():
-            rows = len(batch["pixels"])
+            rows = rows_of(batch)
             self.log(f"val/{case}", value, prog_bar=True, batch_size=rows, sync_dist=True)
 
     def on_validation_epoch_end(self) -> None:
@@ -121,7 +123,7 @@ class FusedModule(L.LightningModule):
 
         Noise and timesteps follow from ``index``, so that two models are compared on the same.
         """
-        rows, last = len(batch["pixels"]), len(self.abar) - 20
+        rows, last = rows_of(batch), len(self.abar) - 20
         t = torch.linspace(20, last, rows).long().to(self.device)
         z_t, context = self.noised(batch, t, torch.Generator().manual_seed(index))
         given, wanted = self.both(batch, z_t, context, t)
@@ -137,15 +139,17 @@ class FusedModule(L.LightningModule):
         self, batch: Mapping[str, Any], t: Tensor, generator: torch.Generator | None
     ) -> tuple[Tensor, Tensor]:
         """z_t (B, C, h, w) and the context (B, tokens, dim) of the captions."""
-        pipe = self.pipeline
-        vae, captions = pipe.vae, batch.get("caption")
-        pixels = batch["pixels"].to(vae.dtype).contiguous(memory_format=torch.channels_last)
-        z_0 = vae.encode(pixels).latent_dist.mode().float() * vae.config["scaling_factor"]
+        pipe, captions = self.pipeline, batch.get("caption")
+        if "z_0" in batch:
+            z_0 = batch["z_0"]
+        else:
+            pixels = batch["pixels"].contiguous(memory_format=torch.channels_last)
+            z_0 = encode(pipe.vae, pixels)
         noise = torch.randn(z_0.shape, generator=generator).to(z_0)
         abar = self.abar[t].view(-1, 1, 1, 1)
         texts = captions is not None and pipe.text_encoder is not None
         context = pipe.encode_texts(captions) if texts else pipe.null_text(len(z_0))
-        return abar.sqrt() * z_0 + (1 - abar).sqrt() * noise, context
+        return abar.sqrt() * z_0 + (1 - abar).sqrt() * noise, context.float()
 
     def both(
         self, batch: Mapping[str, Any], z_t: Tensor, context: Tensor, t: Tensor
@@ -218,6 +222,11 @@ class FusedModule(L.LightningModule):
             )
         self.samples = facts["samples"]
         self.measured = facts.get("measured", {})
+
+
+def rows_of(batch: Mapping[str, Any]) -> int:
+    """How many pictures there are in it."""
+    return len(batch["z_0"] if "z_0" in batch else batch["pixels"])
 
 
 @torch.no_grad()

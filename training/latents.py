@@ -173,3 +173,9 @@ class Order:
         rng = random.Random(f"{self.seed} {worker.id if worker else 0} {self.epoch}")
         for sample in wds.shuffle(self.size, rng=rng)(samples):
             yield self.read(sample, rng)
+
+
+def collate(rows: list[dict[str, Any]]) -> dict[str, Tensor | list[str]]:
+    """Tensors are stacked, captions listed."""
+    batch: dict[str, Any] = {name: [row[name] for row in rows] for name in rows[0]}
+    return batch | {n: torch.stack(v) for n, v in batch.items() if isinstance(v[0], Tensor)}

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from camouflage.annotators.attributes.spatial import spatial_encoding
 from camouflage.annotators.image_encoder import encoder_input
-from training.latents import ShardData
+from training.latents import ShardData, collate
 from training.shards import CAPTION, LightPrepared, read_blob
 
 
@@ -55,9 +55,3 @@ def light_sample(sample: dict[str, Any], *, side_px: int) -> dict[str, Tensor | 
         "maps": torch.from_numpy(maps),
         "caption": sample[CAPTION].decode(),
     }
-
-
-def collate(rows: list[dict[str, Any]]) -> dict[str, Tensor | list[str]]:
-    """Tensors are stacked, captions listed."""
-    batch: dict[str, Any] = {name: [row[name] for row in rows] for name in rows[0]}
-    return batch | {n: torch.stack(v) for n, v in batch.items() if isinstance(v[0], Tensor)}

@@ -107,6 +107,23 @@ class LightPrepared(Prepared):
     command: ClassVar[str] = "training.prepare light"
 
 
+@dataclass(frozen=True, kw_only=True)
+class ControlsPrepared(Prepared):
+    """Likewise, as `training.prepare controls` wrote it: the maps that each sample has, and the
+    name of the captioner, empty if there are no captions.
+    """
+
+    controls: list[str]
+    captions: str
+
+    command: ClassVar[str] = "training.prepare controls"
+
+
+def map_ending(control: str) -> str:
+    """Of the file in which a sample has its map of ``control``."""
+    return f"{control}.webp"
+
+
 def vae_facts(vae: Path) -> dict[str, Any]:
     """By what the latents of the autoencoder in ``vae`` are known."""
     config = autoencoder_config(vae)

@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from diffusers import ControlNetModel, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import (
+    ControlNetModel,
+    DPMSolverMultistepScheduler,
+    PNDMScheduler,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
 from diffusers.models.controlnets.multicontrolnet import MultiControlNetModel
 from PIL import Image
 from skimage import data
@@ -25,8 +31,9 @@ from camouflage.mini.autoencoder import SmallAutoencoder
 from camouflage.mini.image_encoder import SmallImageEncoder
 from camouflage.pipelines.base import BasePipeline
 from camouflage.pipelines.tiny import tiny_autoencoder, tiny_controlnet, tiny_unet
-from camouflage.weights import mini_folder
+from camouflage.weights import CONTROLS, mini_folder
 from training.encode import latents
+from training.encode_controls import controls
 from training.encode_light import light
 from training.frozen import load_autoencoder
 from training.identity import IdentityModule
@@ -145,6 +152,70 @@ def prepare_light(folder) -> None:
     )
 
 
+class DrawnAnnotators:
+    """In the place of the five networks: a map of each control that follows from picture and name.
+
+    ``seen``: the sizes of the batches that it was asked for.
+    """
+
+    def __init__(self, **place) -> None:
+        self.place, self.seen = place, []
+
+    def needed(self, names, *, caption: bool) -> list[str]:
+        return [*names, *(["captioner"] if caption else [])]
+
+    def __call__(self, pictures, names) -> dict:
+        self.seen.append(len(pictures))
+        return {name: [self.drawn(one, name) for one in pictures] for name in names}
+
+    def drawn(self, picture, name: str) -> np.ndarray:
+        return np.roll(picture, CONTROLS.index(name) + 1, axis=1)
+
+    def caption(self, pictures) -> list[str]:
+        return [f"a picture {len(one)}" for one in pictures]
+
+
+def prepare_controls(folder) -> None:
+    """runs/scene, a pipeline of scenes with five nets, and runs/controls-512 with its samples."""
+    base = StableDiffusionPipeline.from_pretrained(
+        folder / "runs" / "base", safety_checker=None, requires_safety_checker=False
+    )
+    torch.manual_seed(7)
+    BasePipeline(
+        vae=base.vae,
+        unet=base.unet,
+        text_encoder=base.text_encoder,
+        tokenizer=base.tokenizer,
+        scheduler=DPMSolverMultistepScheduler.from_config(base.scheduler.config),
+        controlnet=MultiControlNetModel([tiny_controlnet(base.unet) for _ in CONTROLS]),
+        controls=CONTROLS,
+        annotators="scene",
+        default_weights=dict(zip(CONTROLS, (0.5, 0.5, 0.5, 1.0, 0.5), strict=True)),
+    ).save_pretrained(folder / "runs" / "scene")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("training.encode_controls.SceneAnnotators", DrawnAnnotators)
+        patch.setattr("training.encode_controls.weights.require", lambda names: None)
+        controls(
+            [folder / "pictures"],
+            vae=str(folder / "runs" / "base" / "vae"),
+            output=folder / "runs" / "controls-512",
+            caption=True,
+            side=64,
+            least_side=0,
+            heldout=0.2,
+            batch=4,
+            workers=0,
+            device="cpu",
+            seed=0,
+            shard=3,
+        )
+
+
+@pytest.fixture(scope="session", name="drawn_annotators")
+def _drawn_annotators():
+    return DrawnAnnotators
+
+
 @pytest.fixture(scope="session", name="new_base")
 def _new_base():
     return save_base
@@ -196,7 +267,8 @@ def write_small(of: str, folder, name: str, model: dict, interval: int, trainer:
 def _workplace(tmp_path_factory):
     """runs/crops with shards, landmarks and attributes, runs/mini with an autoencoder and a
     landmark net, runs/mini-light with an image encoder, runs/base with a Stable Diffusion of random
-    weights, runs/latents-512 with its latents, and what `prepare_light` makes.
+    weights, runs/latents-512 with its latents, and what `prepare_light` and `prepare_controls`
+    make.
     """
     folder = tmp_path_factory.mktemp("workplace")
     crops = folder / "runs" / "crops"
@@ -231,6 +303,7 @@ def _workplace(tmp_path_factory):
         shard=3,
     )
     prepare_light(folder)
+    prepare_controls(folder)
     return folder
 
 

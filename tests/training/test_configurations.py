@@ -31,6 +31,9 @@ def shortened(name: str, steps: int) -> dict:
         data["vae"] = "runs/base/vae"
     if name == "light-sd15":
         config["model"]["init_args"] |= {"image_encoder": "runs/farl", "resampler_width": 64}
+    if name == "fused-sd15":
+        config["model"]["init_args"]["pipeline"] = "runs/scene"
+        data["vae"] = "runs/scene/vae"
     if name == "encoder-mini":  # it starts from more samples than its embedding has numbers
         data |= {"batch_size": 4, "epoch_samples": 80}
     trainer = config["trainer"]
@@ -78,6 +81,7 @@ def test_the_denoiser_takes_mixed_precision_with_clipped_gradients(trained, monk
 def test_there_are_configurations():
     assert {"autoencoder", "denoiser", "identity-sd15", "landmarks"} <= set(NAMES)
     assert {"encoder-mini", "attributes-mini", "light-mini", "light-sd15"} <= set(NAMES)
+    assert {"fused-mini", "fused-sd15"} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
