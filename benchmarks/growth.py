@@ -18,7 +18,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import cv2
 import numpy as np
@@ -59,18 +59,17 @@ def crowd(faces: int) -> NDArray[np.uint8]:
     blank = np.full_like(tile, 127)
     tiles = [tile if i < faces else blank for i in range(rows * wide)]
     lines = [np.concatenate(tiles[i * wide : (i + 1) * wide], 1) for i in range(rows)]
-    return np.concatenate(lines, 0)
+    return np.concatenate(lines, 0).astype(np.uint8)
 
 
 def photograph(megapixels: float) -> NDArray[np.uint8]:
-    """One astronaut of 300 px in the corner of as many megapixels, 4:3, uint8 RGB."""
+    """One astronaut of 512 px in the corner of as many megapixels, 4:3, uint8 RGB."""
     height = round((megapixels * 1e6 * 3 / 4) ** 0.5)
     width = round(height * 4 / 3)
     image = np.random.default_rng(0).integers(110, 140, (height // 8, width // 8, 3), np.uint8)
-    large = cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)
-    small = portrait(512)
-    large[:512, :512] = small
-    return large  # type: ignore[return-value]
+    large: NDArray[Any] = cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)
+    large[:512, :512] = portrait(512)
+    return large
 
 
 def stages_of(

@@ -80,11 +80,12 @@ def true_size_base(dtype: torch.dtype, device: torch.device, *, fused: bool = Tr
 
     nets = [made(lambda: ControlNetModel(**NET), dtype, device) for _ in CONTROLS]
     identity = {"conditioning_channels": 4, "conditioning_embedding_out_channels": (320,)}
+    one: Any = fused_controlnet(nets) if fused else None
     pipeline = BasePipeline(
         **base_parts(dtype, device),
         controlnet=MultiControlNetModel(nets),
         identity_controlnet=made(lambda: ControlNetModel(**NET, **identity), dtype, device),
-        fused_controlnet=fused_controlnet(nets).to(device).eval() if fused else None,
+        fused_controlnet=one.to(device).eval().requires_grad_(False) if fused else None,
         fused_weights=DEFAULT_WEIGHTS if fused else None,
         controls=CONTROLS,
         annotators="scene",

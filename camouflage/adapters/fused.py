@@ -47,7 +47,8 @@ def fused_controlnet(nets: Sequence[ControlNetModel]) -> ControlNetModel:
     made.load_state_dict(rest, strict=False)
     _side_by_side(embedding.conv_in, [_first_convolution(net) for net in nets])
     for index, block in enumerate(embedding.blocks):
-        _side_by_side(block, [net.controlnet_cond_embedding.blocks[index] for net in nets])
+        theirs: Any = [net.controlnet_cond_embedding.blocks[index] for net in nets]
+        _side_by_side(block, theirs)
     _summed(embedding.conv_out, [net.controlnet_cond_embedding.conv_out for net in nets])
     return made.to(first.dtype)
 
