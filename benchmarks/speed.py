@@ -26,9 +26,11 @@ from __future__ import annotations
 
 import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -39,10 +41,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.true_size import stock_pipeline, true_size_base, true_size_light
 from camouflage.errors import SettingError
+from camouflage.evaluate.command import published
 from camouflage.pipelines.base import BasePipeline
 from camouflage.pipelines.light import LightPipeline
 from camouflage.placing import channels_last, compile_networks
+from camouflage.write import write_bytes
 
+HEADER = """# Speed
+
+Made by the command below, and written over by it. What the rows are: `benchmarks/speed.py`."""
 PROMPT = "a photograph of two people in a street"
 GIGA = 2**30
 STRENGTH = 0.75
@@ -291,6 +298,7 @@ def main(
     ] = None,
     low_memory: Annotated[bool, typer.Option(help="Only that: parts on the GPU in turn.")] = False,
     memory_only: Annotated[bool, typer.Option(help="One run of ours, and what it held.")] = False,
+    output: Annotated[Path | None, typer.Option(help="Also write it into this file.")] = None,
 ) -> None:
     """Seconds, pictures a second, TFLOP/s and memory of every method, as one markdown table."""
     if size not in ("sd15", "mini"):
@@ -329,14 +337,19 @@ def main(
         take_turns(fast, where, runs=runs, warm=max(warm, 1), count=False)
         rows += fast
     peak = measured_peak(numbers, where)
-    typer.echo(table(rows, peak))
     name = torch.cuda.get_device_name(where) if where.type == "cuda" else "CPU"
     weights = "random weights of the true size" if true else "the shipped mini"
-    typer.echo(
-        f"\n{name}, {numbers}, {job.side} px, {job.steps} steps at strength {job.strength:g}, "
-        f"median of {runs}, torch {torch.__version__}, {torch.get_num_threads()} threads, "
-        f"{weights}; peak of a matrix product: {peak:.2f} TFLOP/s."
+    text = (
+        f"{table(rows, peak)}\n\n{name}, {numbers}, {job.side} px, {job.steps} steps at strength "
+        f"{job.strength:g}, median of {runs}, torch {torch.__version__}, "
+        f"{torch.get_num_threads()} threads, {weights}; peak of a matrix product: {peak:.2f} "
+        "TFLOP/s."
     )
+    typer.echo(text)
+    if output is not None:
+        command = published("python", "-m", "benchmarks.speed", *sys.argv[1:])
+        page = f"{HEADER}\n\n    {command}\n\n{text}\n"
+        write_bytes(page.encode(), output, overwrite=True)
 
 
 def held(pipeline: BasePipeline, job: Job, device: torch.device, *, low_memory: bool) -> str:

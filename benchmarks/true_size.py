@@ -61,17 +61,22 @@ def base_parts(dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
             beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
             algorithm_type="sde-dpmsolver++", use_karras_sigmas=True,
         ),
-        "text_encoder": made(lambda: CLIPTextModel(text), dtype, device),
+        "text_encoder": frozen(CLIPTextModel(text).to(device, dtype)),  # pyright: ignore
         "tokenizer": _tokenizer(),
         "random_weights": True,
     }  # fmt: skip
 
 
 def made(make: Callable[[], nn.Module], dtype: torch.dtype, device: torch.device) -> Any:
-    """A frozen network of small random numbers, made where it shall be."""
+    """A frozen network of small random numbers, made where it shall be; it must have no buffers."""
     with torch.device("meta"):
         module = make()
-    return _filled(module.to(dtype).to_empty(device=device)).eval().requires_grad_(False)
+    return frozen(_filled(module.to(dtype).to_empty(device=device)))
+
+
+def frozen(module: nn.Module) -> Any:
+    """Ready for use."""
+    return module.eval().requires_grad_(False)
 
 
 def true_size_base(dtype: torch.dtype, device: torch.device, *, fused: bool = True) -> BasePipeline:
@@ -111,13 +116,13 @@ def true_size_light(dtype: torch.dtype, device: torch.device) -> LightPipeline:
         image_size=224, patch_size=16, projection_dim=512,
     )  # fmt: skip
     light = {
-        "image_encoder": made(lambda: CLIPVisionModelWithProjection(farl), dtype, device),
-        "adapter": made(lambda: attribute_adapter(parts["unet"]), dtype, device),
-        "attribute_net": made(AttributeNet, dtype, device),
+        "image_encoder": CLIPVisionModelWithProjection(farl),
+        "adapter": attribute_adapter(parts["unet"]),
+        "attribute_net": AttributeNet(),
     }
     pipeline = LightPipeline(
         **parts,
-        **light,
+        **{name: frozen(module.to(device, dtype)) for name, module in light.items()},
         landmarker=LandmarkNet(),
     )
     pipeline.set_progress_bar_config(disable=True)
