@@ -79,6 +79,7 @@ def stages_of(
 
     Raises:
         RuntimeError: another number of ``faces`` is found, so that it is not what it is said to be.
+        AuditRefused: it did not pass, so that nothing is written.
     """
     measured: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -89,8 +90,7 @@ def stages_of(
             if faces is not None and len(result.faces) != faces:
                 raise RuntimeError(f"{len(result.faces)} faces were found, {faces} are there")
             start = time.perf_counter()
-            if result.state == "passed":
-                result.save(Path(folder) / f"{number}.jpg")
+            result.save(Path(folder) / f"{number}.jpg")
             measured.append({**result.seconds, "write": time.perf_counter() - start})
     return {name: statistics.median(one[name] for one in measured[1:]) for name in measured[0]}
 

@@ -17,9 +17,9 @@ maps; annotators and captioner are not in it.
 * (c) levers: each of them ours at batch 1 with one setting changed, and then together. Another
   result: `camouflage evaluate` says what it does to privacy and likeness.
 
-(a) comes first, as its weights have another order; the others take turns. TFLOP/s are of the
-operations that were counted, and the peak is that of a matrix product here. ``GiB`` is the most
-that the GPU held; on a CPU the most that the process held so far.
+(a) comes first, as its weights have another order, and Light last; the others take turns. TFLOP/s
+are of the operations that were counted, and the peak is that of a matrix product here. ``GiB`` is
+the most that the GPU held; on a CPU the most that the process held so far.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ from camouflage.evaluate.command import published
 from camouflage.pipelines.base import BasePipeline
 from camouflage.pipelines.light import LightPipeline
 from camouflage.placing import channels_last, compile_networks
+from camouflage.windows import steps_run
 from camouflage.write import write_bytes
 
 HEADER = """# Speed
@@ -93,7 +94,7 @@ class Job:
     @property
     def steps_run(self) -> int:
         """Of the way from pure noise."""
-        return int(self.steps * self.strength + 1e-9)
+        return steps_run(self.steps, self.strength)
 
     def pictures(self, batch: int) -> list[np.ndarray]:
         """uint8 (side, side, 3)."""
@@ -116,18 +117,21 @@ class Job:
             name=name,
             call=lambda: pipeline(pictures, generator=generators, **settings),
             pictures=batch,
-            steps=int(settings["num_inference_steps"] * self.strength + 1e-9),
+            steps=steps_run(settings["num_inference_steps"], self.strength),
         )
 
     def levers(self, pipeline: BasePipeline) -> list[Method]:
-        """Each by itself at batch 1, then all of them but the closed form."""
-        few = next(n for n in range(1, 1000) if int(n * self.strength + 1e-9) == FEW)
-        fewer = {"num_inference_steps": min(few, self.steps)}
+        """Each by itself at batch 1, then all of them but the closed form.
+
+        Those that this job has no room for (few steps of fewer) are left out.
+        """
+        few = next(n for n in range(1, 1000) if steps_run(n, self.strength) == FEW)
+        fewer: dict[str, Any] = {"num_inference_steps": few} if few < self.steps else {}
         interval = {"guidance_start": 0.2, "guidance_end": 0.8}
         end = {"control_end": dict.fromkeys(pipeline.config["controls"], 0.6)}
         changes: dict[str, dict[str, Any]] = {
             "closed-form identity": {"identity": "analytic"},
-            f"{FEW} steps": fewer,
+            **({f"{FEW} steps": fewer} if fewer else {}),
             "guidance from 20 to 80 %": interval,
             "controls to 60 %": end,
             "controls every 2nd step": {"control_every": 2},
@@ -135,7 +139,9 @@ class Job:
         fused = {"fused_controls": True} if pipeline.fused_controlnet is not None else {}
         if fused:
             changes["one fused ControlNet"] = fused
-        changes["all but the closed form"] = fewer | interval | fused | {"control_every": 2}
+        changes["all of these but the first"] = (
+            fewer | interval | end | {"control_every": 2} | fused
+        )
         return [self.ours(pipeline, f"(c) {name}", **some) for name, some in changes.items()]
 
     def stock(self, pipeline: Any, ours: BasePipeline) -> Method:
@@ -178,14 +184,14 @@ class Job:
         """CAMOUFLaGE-Light by its own numbers, with one face, which is swapped already."""
         picture = self.pictures(1)[0]
         faces = [[one_face(self.side)]]
-        settings = pipeline.config["default_steps"], pipeline.config["default_strength"]
+        settings = (pipeline.config["default_steps"], pipeline.config["default_strength"])
 
         def call() -> Any:
             return pipeline(
                 picture, faces=faces, swapped_images=picture, generator=torch.Generator()
             )
 
-        return Method(name="(b) Light", call=call, pictures=1, steps=int(np.prod(settings) + 1e-9))
+        return Method(name="(b) Light", call=call, pictures=1, steps=steps_run(*settings))
 
 
 def one_face(side: int) -> Any:
@@ -326,16 +332,17 @@ def main(
     channels_last(pipeline)
     plain = [job.ours(pipeline, "(b) ours", batch=batch) for batch in several]
     plain += job.levers(pipeline)
-    if true and light:
-        plain.append(job.light(true_size_light(numbers, where)))
     take_turns(plain, where, runs=runs, warm=warm)
     rows = [*stock, *plain]
     if compile_:
         compile_networks(pipeline)
-        again = [one for one in plain if "ours" in one.name or "all but" in one.name]
+        again = [one for one in plain if "ours" in one.name or one is plain[-1]]
         fast = compiled(again, lambda name: f"{name}, compiled")
         take_turns(fast, where, runs=runs, warm=max(warm, 1), count=False)
         rows += fast
+    if true and light:  # last: another UNet in memory
+        rows.append(job.light(true_size_light(numbers, where)))
+        take_turns(rows[-1:], where, runs=runs, warm=warm)
     peak = measured_peak(numbers, where)
     name = torch.cuda.get_device_name(where) if where.type == "cuda" else "CPU"
     weights = "random weights of the true size" if true else "the shipped mini"

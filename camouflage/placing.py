@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from camouflage.pipelines.base import BasePipeline
     from camouflage.pipelines.light import LightPipeline
 
+MOST_COMPILED = 128
+"""Kinds of calls (network, size, batch) that are compiled, the later ones are not; ours. The
+pictures of a folder have some dozen shapes at most, as scenes are drawn at one area."""
 DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -65,7 +68,10 @@ def placed(
 
 
 def channels_last(pipeline: Any) -> None:
-    """Weights of convolutions in the order that is fastest on CPUs and GPUs; the same numbers."""
+    """Weights of convolutions in the order that is fastest on CPUs and GPUs.
+
+    The same weights; results change by rounding alone.
+    """
     import torch
 
     for part in pipeline.components.values():
@@ -77,8 +83,13 @@ def compile_networks(pipeline: Any, **options: Any) -> None:
     """Compiles, in place, what runs at each step: UNet, ControlNets, adapter.
 
     ``options`` are those of ``torch.compile``. Compiled for the first time at the first call, and
-    again for pictures or batches of another size. Needs a C++ compiler on a CPU, Triton on a GPU.
+    again for pictures or batches of another size, up to `MOST_COMPILED` times. Needs a C++ compiler
+    on a CPU, Triton on a GPU.
     """
+    import torch._dynamo
+
+    limit = torch._dynamo.config.recompile_limit  # the networks share their code, and so the limit
+    torch._dynamo.config.recompile_limit = max(limit, MOST_COMPILED)
     names = ("unet", "identity_controlnet", "fused_controlnet", "adapter")
     nets = [getattr(pipeline, name, None) for name in names]
     nets += getattr(getattr(pipeline, "controlnet", None), "nets", [])

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 from importlib import resources
 from pathlib import Path
@@ -20,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from typing_extensions import Self
 
 from camouflage.errors import SettingError
+from camouflage.windows import holds_a_step, steps_run
 
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -94,7 +94,7 @@ class Recipe(_Strict):
 
     @model_validator(mode="after")
     def _leaves_a_step(self) -> Recipe:
-        if math.floor(self.steps * self.strength + 1e-9) < 1:
+        if steps_run(self.steps, self.strength) < 1:
             raise ValueError(
                 f"strength {self.strength} leaves none of {self.steps} steps; raise one of them"
             )
@@ -173,6 +173,17 @@ class BaseRecipe(Recipe):
                 f"guidance_start {self.guidance_start} must be below guidance_end "
                 f"{self.guidance_end}"
             )
+        runs = [steps_run(self.steps, min(self.strength + r.strength, 1.0)) for r in self.ladder]
+        windows = {
+            "control_end": (0.0, self.control_end),
+            "guidance_start and guidance_end": (self.guidance_start, self.guidance_end),
+        }
+        for name, window in windows.items():
+            if empty := [steps for steps in runs if not holds_a_step(steps, *window)]:
+                raise ValueError(
+                    f"{name}: none of {min(empty)} steps lies wholly in {window[0]:g} to "
+                    f"{window[1]:g} of the run; widen it or take more steps"
+                )
         return self
 
 

@@ -192,6 +192,20 @@ def test_an_interval_of_guidance_is_not_empty() -> None:
         recipe.changed({"guidance_start": 0.5})
 
 
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"control_end": 0.06}, "control_end"),
+        ({"guidance_start": 0.45, "guidance_end": 0.55}, "guidance_start and guidance_end"),
+        ({"control_end": 0.1, "strength": 0.5}, "control_end"),
+    ],
+)
+def test_a_window_without_a_step_is_an_error(changes: dict, key: str) -> None:
+    """Every rung of the ladder must have one, or it would escalate in vain."""
+    with pytest.raises(SettingError, match=f"{key}: none of"):
+        Recipe.load("mini").changed(changes)
+
+
 def test_a_recipe_leaves_a_step() -> None:
     recipe = Recipe.load("mini")
     with pytest.raises(SettingError, match="none of 16 steps"):

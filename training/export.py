@@ -186,7 +186,8 @@ def fused(
     else:
         net.save_pretrained(output, max_shard_size=max_shard_size)
         write_fused_weights(output, module.control_weights)
-        (output / "README.md").write_text(fused_card(state), encoding="utf-8")
+    card_of_net = output / "fused_controlnet" if whole else output
+    (card_of_net / "README.md").write_text(fused_card(state), encoding="utf-8")
     write_sums(output)
 
 

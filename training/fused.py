@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from camouflage.adapters.controls import Control, embeddings_computed, scalar
-from camouflage.adapters.fused import fused_controlnet
+from camouflage.adapters.fused import fused_controlnet, read_fused_weights
 from camouflage.denoise.guidance import Residuals, summed
 from camouflage.denoise.latents import encode
 from camouflage.pipelines.base import BasePipeline
@@ -63,11 +63,9 @@ class FusedModule(L.LightningModule):
             if isinstance(part, torch.nn.Module):
                 part.requires_grad_(False).to(memory_format=torch.channels_last)
         self.frozen = Frozen([teacher])
-        self.student = (
-            fused_controlnet(list(self.teachers.values()))
-            if weights is None
-            else load_model(ControlNetModel, Path(weights), dtype=torch.float32)
-        )
+        self.student = fused_controlnet(list(self.teachers.values()))
+        if weights is not None:
+            self.load_student(Path(weights))
         self.student.train().requires_grad_(True).to(memory_format=torch.channels_last)
         embedding = self.student.controlnet_cond_embedding
         for part in (embedding.conv_in, embedding.blocks):
@@ -77,6 +75,27 @@ class FusedModule(L.LightningModule):
         self.register_buffer("abar", schedule, persistent=False)
         self.samples = 0
         self.measured: dict[str, float] = {}
+
+    def load_student(self, folder: Path) -> None:
+        """Goes on from an exported net; what of its embedding is the teachers' own stays theirs.
+
+        Raises:
+            ValueError: it stands for other weights than these.
+        """
+        found = read_fused_weights(folder, list(self.control_weights))
+        if found != self.control_weights:
+            raise ValueError(
+                f"{folder.name} stands for the weights {found}, not for {self.control_weights}"
+            )
+        frozen = ("conv_in.", "blocks.")
+        state = {
+            name: value
+            for name, value in load_model(ControlNetModel, folder, dtype=torch.float32)
+            .state_dict()
+            .items()
+            if not name.startswith(tuple(f"controlnet_cond_embedding.{part}" for part in frozen))
+        }
+        self.student.load_state_dict(state, strict=False)
 
     @property
     def pipeline(self) -> BasePipeline:
@@ -176,8 +195,8 @@ class FusedModule(L.LightningModule):
         with embeddings_computed([control.net for control in (student, *teachers)]):
             given = student.residuals(z_t, t, context)
             with torch.no_grad():
-                wanted = summed([teacher.residuals(z_t, t, context) for teacher in teachers])
-        return given, wanted
+                wanted = summed([exact(one.residuals(z_t, t, context)) for one in teachers])
+        return exact(given), wanted
 
     def output(self, z_t: Tensor, context: Tensor, t: Tensor, added: Residuals | None) -> Tensor:
         """The UNet's, float32 (B, C, h, w), with ``added`` or without any control."""
@@ -224,6 +243,11 @@ class FusedModule(L.LightningModule):
         self.measured = facts.get("measured", {})
 
 
+def exact(residuals: Residuals) -> Residuals:
+    """In float32, whatever the networks work in."""
+    return [level.float() for level in residuals[0]], residuals[1].float()
+
+
 def rows_of(batch: Mapping[str, Any]) -> int:
     """How many pictures there are in it."""
     return len(batch["z_0"] if "z_0" in batch else batch["pixels"])
@@ -253,7 +277,7 @@ def relative_errors(given: Residuals, wanted: Residuals) -> list[Tensor]:
     """Of each level: the squared error, relative to the mean square of what is wanted."""
     pairs = zip((*given[0], given[1]), (*wanted[0], wanted[1]), strict=True)
     return [
-        (one.float() - other).square().mean() / other.square().mean().clamp_min(1e-12)
+        (one - other).square().mean() / other.square().mean().clamp_min(1e-12)
         for one, other in pairs
     ]
 

@@ -10,6 +10,11 @@ import torch
 from diffusers.models.controlnets.controlnet import ControlNetModel
 from torch import Tensor, nn
 
+from camouflage.windows import lies_within
+
+Residuals = tuple[list[Tensor], Tensor]
+"""What ControlNets add to the UNet: one tensor a level on the way down, one in the middle."""
+
 _PASS = nn.Identity()  # one object for all runs: a compiled net sees the same module again
 
 
@@ -23,7 +28,8 @@ class Control:
         weight: of its residuals, a tensor without dimensions (a number would recompile a compiled
             net for each value).
         start, end: the part of the run, in [0, 1], in which it is on.
-        every: it is computed at every n-th step; in between its last residuals are used again.
+        every: it is computed at every n-th step, and where it starts or the text changes; in
+            between its last residuals are used again.
     """
 
     net: ControlNetModel
@@ -32,22 +38,21 @@ class Control:
     start: float = 0.0
     end: float = 1.0
     every: int = 1
-    _kept: list[tuple[list[Tensor], Tensor]] = field(default_factory=list, init=False, repr=False)
+    _kept: list[tuple[Tensor, Residuals]] = field(default_factory=list, init=False, repr=False)
 
-    def is_active(self, step_start: float, step_end: float) -> bool:
-        """Whether the step that is this part of the run lies wholly inside start to end."""
-        return step_start >= self.start and step_end <= self.end
+    def is_active(self, step: int, steps: int) -> bool:
+        """Whether ``step``, from 0, of ``steps`` lies wholly inside start to end."""
+        return lies_within(step, steps, self.start, self.end)
 
-    def residuals(
-        self, z_t: Tensor, t: Tensor, context: Tensor, step: int = 0
-    ) -> tuple[list[Tensor], Tensor]:
+    def residuals(self, z_t: Tensor, t: Tensor, context: Tensor, step: int = 0) -> Residuals:
         """What the net adds to the UNet, down and middle, times its weight.
 
         ``z_t`` (rows * B, C, h, w) and ``context`` (rows * B, tokens, dim) may hold the batch
-        several times over. ``step`` counts from 0.
+        several times over. ``step`` counts from 0. What is kept is used again for the very same
+        ``context`` only.
         """
-        if step % self.every and self._kept and len(self._kept[0][1]) == len(z_t):
-            return self._kept[0]
+        if step % self.every and self._kept and self._kept[0][0] is context:
+            return self._kept[0][1]
         rows, dtype = len(z_t) // len(self.embedding), self.embedding.dtype
         found = self.net(
             z_t.to(dtype),
@@ -58,7 +63,7 @@ class Control:
             return_dict=False,
         )
         if self.every > 1:
-            self._kept[:] = [found]
+            self._kept[:] = [(context, found)]
         return found
 
 

@@ -64,15 +64,24 @@ def write_fused_weights(folder: Path, weights: dict[str, float]) -> None:
     (folder / WEIGHTS_FILE).write_text(text, encoding="utf-8")
 
 
-def read_fused_weights(folder: Path) -> dict[str, float]:
-    """The weights that an exported net stands for. Raises `WeightsError` if they cannot be read."""
+def read_fused_weights(folder: Path, controls: Sequence[str]) -> dict[str, float]:
+    """The weights that an exported net stands for, of ``controls``, which are in order.
+
+    Raises `WeightsError` if they cannot be read, or are of other controls or in another order.
+    """
     try:
-        weights = json.loads((folder / WEIGHTS_FILE).read_text(encoding="utf-8"))
-        return {str(name): float(weight) for name, weight in weights.items()}
+        text = (folder / WEIGHTS_FILE).read_text(encoding="utf-8")
+        weights = {str(name): float(weight) for name, weight in json.loads(text).items()}
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise WeightsError(
             f"fused_controlnet: expected {WEIGHTS_FILE} in {folder.name}, a weight for each control"
         ) from error
+    if list(weights) != [name for name in controls if name in weights]:
+        raise WeightsError(
+            f"fused_controlnet: its maps are {list(weights)}, in this order; expected some of "
+            f"{list(controls)}, in theirs"
+        )
+    return weights
 
 
 def _first_convolution(net: ControlNetModel) -> nn.Conv2d:

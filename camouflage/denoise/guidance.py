@@ -29,6 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -42,9 +43,10 @@ from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteSchedule
 from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 from torch import Tensor
 
-from camouflage.adapters.controls import Control
+from camouflage.adapters.controls import Control, Residuals
 from camouflage.denoise.loop import Sampler
 from camouflage.errors import SettingError
+from camouflage.windows import lies_within
 
 ANALYTIC_SCHEDULERS = (
     DDIMScheduler,
@@ -59,9 +61,6 @@ ANALYTIC_SCHEDULERS = (
 Others mix the outputs of several noise levels before they predict (PNDM, LMS), or call the model
 between two levels (Heun, KDPM2).
 """
-
-Residuals = tuple[list[Tensor], Tensor]
-"""What ControlNets add to the UNet: one tensor a level on the way down, one in the middle."""
 
 
 class RowWeights(NamedTuple):
@@ -96,9 +95,11 @@ class Branch:
     rows: tuple[Row, ...]
     controls: tuple[Control, ...]
 
-    @property
+    @cached_property
     def context(self) -> Tensor:
-        """(rows * B, tokens, dim)."""
+        """(rows * B, tokens, dim), the same tensor at each step."""
+        if len(self.rows) == 1:
+            return self.rows[0].context
         return torch.cat([row.context for row in self.rows])
 
     def residuals(self, z_t: Tensor, t: Tensor, step: int, steps: int) -> Residuals | None:
@@ -106,7 +107,7 @@ class Branch:
 
         ``step`` of ``steps`` counts from 0.
         """
-        active = [one for one in self.controls if one.is_active(step / steps, (step + 1) / steps)]
+        active = [control for control in self.controls if control.is_active(step, steps)]
         repeated = z_t.repeat(len(self.rows), 1, 1, 1)
         parts = [control.residuals(repeated, t, self.context, step) for control in active]
         return summed(parts) if parts else None
@@ -200,8 +201,7 @@ class LimitedInterval:
 
     def __call__(self, z_t: Tensor, t: Tensor, step: int) -> Tensor:
         """The model output (B, C, h, w), float32."""
-        steps = self.inside.steps
-        guided = step / steps >= self.start and (step + 1) / steps <= self.end
+        guided = lies_within(step, self.inside.steps, self.start, self.end)
         return (self.inside if guided else self.outside)(z_t, t, step)
 
 

@@ -6,7 +6,6 @@ A pipeline prepares what is constant over the steps and hands a *predictor* to :
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from camouflage.denoise.latents import require_finite
 from camouflage.errors import SettingError
+from camouflage.windows import steps_run
 
 Predictor = Callable[[Tensor, Tensor, int], Tensor]
 """``(z_t, t, step) -> model output``.
@@ -55,8 +55,7 @@ def schedule(scheduler: Sampler, steps: int, strength: float, device: Any) -> Te
     if steps != int(steps):
         raise SettingError(f"num_inference_steps: expected a whole number >= 1, got {steps}")
     in_range = 0 < strength <= 1
-    # 100 * 0.29 is 28.999999999999996
-    kept = math.floor(steps * strength + 1e-9) if in_range else 0
+    kept = steps_run(steps, strength) if in_range else 0
     if kept < 1:
         raise SettingError(
             f"strength: expected a number in (0, 1] that leaves at least one of {steps} steps, "

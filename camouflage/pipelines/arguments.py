@@ -12,6 +12,7 @@ from PIL import Image, ImageOps
 
 from camouflage.denoise.guidance import RowWeights, row_weights
 from camouflage.errors import SettingError
+from camouflage.windows import holds_a_step
 
 Picture: TypeAlias = "Image.Image | np.ndarray"
 Pictures: TypeAlias = "Picture | Sequence[Picture]"
@@ -115,6 +116,17 @@ def controls_in_use(
         for name in names
     }
     return {name: use for name, use in uses.items() if use.weight != 0}
+
+
+def require_a_step(uses: Mapping[str, ControlUse], steps: int) -> None:
+    """Raise ``SettingError`` for a net that none of ``steps`` steps would have."""
+    for name, use in uses.items():
+        if not holds_a_step(steps, use.start, use.end):
+            raise SettingError(
+                f"control_start, control_end: none of {steps} steps lies wholly in {use.start:g} "
+                f"to {use.end:g} of the run, so that {name!r} does nothing; widen it, take more "
+                "steps, or set its weight to 0"
+            )
 
 
 def require_known(argument: str, given: Mapping[str, object], names: Sequence[str]) -> None:

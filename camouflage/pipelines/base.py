@@ -3,6 +3,7 @@
 
 import inspect
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from camouflage.pipelines.arguments import (
     Strengths,
     Texts,
     controls_in_use,
+    require_a_step,
     require_choice,
     require_effect,
 )
@@ -258,9 +260,9 @@ class BasePipeline(
                 and the two guidances act (limited interval, Kynkäänniemi et al. 2024, arXiv
                 2404.07724). A step that does not lie wholly between them follows the positive
                 controls and the prompt alone, which is one row; a scale below 1 stays.
-            control_every: n >= 1: the positive nets are computed at every n-th step, and what they
-                gave is used again in between (Li et al. 2024, "Faster Diffusion", arXiv 2312.09608,
-                do so with the UNet's encoder). Another result.
+            control_every: n >= 1: the positive nets are computed at every n-th step, and where one
+                starts, and what they gave is used again in between (Li et al. 2024, "Faster
+                Diffusion", arXiv 2312.09608, do so with the UNet's encoder). Another result.
             fused_controls: the one net that was distilled from the positive ones in their place, at
                 the weights that it was distilled for. Another result.
             generator: on the CPU; one a picture makes its noise independent of the batch. A single
@@ -291,15 +293,15 @@ class BasePipeline(
             guidance_rescale=guidance_rescale,
             strength=strength,
             steps=num_inference_steps,
-            guidance_start=guidance_start,
-            guidance_end=guidance_end,
         )
+        numbers = replace(numbers, guidance_start=guidance_start, guidance_end=guidance_end)
         uses = self._uses(control_weights, control_start, control_end, control_every)
         if fused_controls:
             self.require_fused({name: use.weight for name, use in uses.items()})
         on_step_end = self._step_end(callback_on_step_end, callback_on_step_end_tensor_inputs)
         device = self._execution_device
         timesteps = schedule(self.scheduler, numbers.steps, numbers.strength, device)
+        require_a_step(uses, len(timesteps))
         w_identity = numbers.weights.identity
         self._require_identity(identity, w_identity)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from camouflage.denoise.guidance import (
     LimitedInterval,
     Rescale,
     Row,
+    RowWeights,
     require_analytic,
 )
 from camouflage.errors import SettingError
@@ -31,6 +32,20 @@ from camouflage.pipelines.arguments import (
     as_texts,
 )
 from camouflage.pipelines.conditions import Conditions
+from camouflage.windows import holds_a_step
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Parts:
+    """What the guidance inside and outside an interval share: contexts of the text and of no text,
+    (B, tokens, dim) each, the positive nets and the identity's, None where there is none.
+    """
+
+    contexts: tuple[Tensor, Tensor]
+    controls: tuple[Control, ...]
+    identity: Control | None
+    z_0: Tensor
+    steps: int
 
 
 class Guided(Conditions):
@@ -51,35 +66,56 @@ class Guided(Conditions):
         identity: Identity,
         steps: int,
     ) -> Guidance | LimitedInterval:
-        """What is predicted at each of ``steps`` steps; ``texts`` are the two of text guidance."""
-        inside = self._guidance(numbers, texts, controls, z_0, identity, steps)
-        start, end = numbers.guidance_start, numbers.guidance_end
-        if (start, end) == (0, 1):
-            return inside
-        unguided = numbers.unguided
-        outside = self._guidance(unguided, (texts[0], None), controls, z_0, identity, steps)
-        return LimitedInterval(inside=inside, outside=outside, start=start, end=end)
+        """What is predicted at each of ``steps`` steps; ``texts`` are the two of text guidance.
 
-    def _guidance(
-        self,
-        numbers: Strengths,
-        texts: tuple[Texts, Texts],
-        controls: tuple[Control, ...],
-        z_0: Tensor,
-        identity: Identity,
-        steps: int,
-    ) -> Guidance:
-        learned, weights = identity == "learned", numbers.weights
-        rows = self._positive_rows(numbers, *texts, len(z_0))
-        steered = (Branch(rows=rows, controls=controls),) if rows else ()
-        return Guidance(
-            unet=self.unet,
-            positive=(*steered, *self._unsteered_branches(weights.unsteered, len(z_0))),
-            identity=self._identity_branches(weights.identity, z_0) if learned else (),
-            analytic=None if learned else self._analytic(weights.identity, z_0),
-            rescale=self._rescale(numbers),
+        Raises `SettingError` for an interval of guidance without a step.
+        """
+        weights = numbers.weights
+        learned = identity == "learned" and weights.identity != 0
+        parts = _Parts(
+            contexts=self._contexts(texts, weights, len(z_0)),
+            controls=controls,
+            identity=self._identity_control(z_0) if learned else None,
+            z_0=z_0,
             steps=steps,
         )
+        inside = self._guidance(numbers, parts)
+        start, end, unguided = numbers.guidance_start, numbers.guidance_end, numbers.unguided
+        if not holds_a_step(steps, start, end):
+            raise SettingError(
+                f"guidance_start, guidance_end: none of {steps} steps lies wholly in {start:g} to "
+                f"{end:g} of the run; widen it or take more steps"
+            )
+        if (start, end) == (0, 1) or unguided.weights == weights:
+            return inside
+        outside = self._guidance(unguided, parts)
+        return LimitedInterval(inside=inside, outside=outside, start=start, end=end)
+
+    def _guidance(self, numbers: Strengths, parts: _Parts) -> Guidance:
+        weights, pictures = numbers.weights, len(parts.z_0)
+        given = zip((weights.text, weights.no_text), parts.contexts, strict=True)
+        rows = tuple(Row(weight=weight, context=one) for weight, one in given if weight != 0)
+        steered = (Branch(rows=rows, controls=parts.controls),) if rows else ()
+        return Guidance(
+            unet=self.unet,
+            positive=(*steered, *self._unsteered_branches(weights.unsteered, pictures)),
+            identity=self._identity_branches(weights.identity, parts),
+            analytic=None if parts.identity else self._analytic(weights.identity, parts.z_0),
+            rescale=self._rescale(numbers),
+            steps=parts.steps,
+        )
+
+    def _contexts(
+        self, texts: tuple[Texts, Texts], weights: RowWeights, pictures: int
+    ) -> tuple[Tensor, Tensor]:
+        """Of the text and of no text, each encoded once and only if a row has it."""
+        given = [as_texts("prompt", texts[0], pictures)]
+        if weights.no_text != 0:
+            given.append(as_texts("negative_prompt", texts[1], pictures))
+        found = [
+            self.null_text(pictures) if one is None else self.encode_texts(one) for one in given
+        ]
+        return found[0], found[-1]
 
     def _controls(
         self, uses: Mapping[str, ControlUse], maps: Mapping[str, list[np.ndarray]], *, fused: bool
@@ -119,7 +155,9 @@ class Guided(Conditions):
                 "fused_controls: one net has one start and one end; give all controls the same "
                 "control_start and control_end, or leave fused_controls out"
             )
-        condition = fused_condition([conditions[name] for name in self.config["fused_weights"]])
+        # In the order of the controls: a file of settings keeps no order of its own.
+        known = [name for name in self.config["controls"] if name in self.config["fused_weights"]]
+        condition = fused_condition([conditions[name] for name in known])
         return self._control(self.fused_controlnet, first, condition)
 
     def _control(self, net: ControlNetModel, use: ControlUse, condition: Tensor) -> Control:
@@ -130,24 +168,6 @@ class Guided(Conditions):
             start=use.start,
             end=use.end,
             every=use.every,
-        )
-
-    def _positive_rows(
-        self, numbers: Strengths, prompt: Texts, negative: Texts, pictures: int
-    ) -> tuple[Row, ...]:
-        """The rows of the text and of no text, without those of weight 0."""
-        weights = numbers.weights.text, numbers.weights.no_text
-        texts = [
-            as_texts("prompt", prompt, pictures),
-            as_texts("negative_prompt", negative, pictures),
-        ]
-        return tuple(
-            Row(
-                weight=weight,
-                context=self.null_text(pictures) if text is None else self.encode_texts(text),
-            )
-            for weight, text in zip(weights, texts, strict=True)
-            if weight != 0
         )
 
     def _unsteered_branches(self, weight: float, pictures: int) -> tuple[Branch, ...]:
@@ -167,13 +187,15 @@ class Guided(Conditions):
                 'anonymization_scale but 1 needs; use identity="analytic", or 1'
             )
 
-    def _identity_branches(self, weight: float, z_0: Tensor) -> tuple[Branch, ...]:
-        if weight == 0:
-            return ()
+    def _identity_control(self, z_0: Tensor) -> Control:
         net = self.identity_controlnet
-        control = Control(net=net, embedding=embed(net, z_0), weight=scalar(1.0, z_0))
-        row = Row(weight=weight, context=self.null_text(len(z_0)))
-        return (Branch(rows=(row,), controls=(control,)),)
+        return Control(net=net, embedding=embed(net, z_0), weight=scalar(1.0, z_0))
+
+    def _identity_branches(self, weight: float, parts: _Parts) -> tuple[Branch, ...]:
+        if weight == 0 or parts.identity is None:
+            return ()
+        row = Row(weight=weight, context=self.null_text(len(parts.z_0)))
+        return (Branch(rows=(row,), controls=(parts.identity,)),)
 
     def _analytic(self, weight: float, z_0: Tensor) -> AnalyticIdentity | None:
         if weight == 0:

@@ -108,7 +108,7 @@ def sd15_pipeline(
         scheduler=sampler(parts.scheduler),
         identity_controlnet=own_nets.get("identity"),
         fused_controlnet=own_nets.get("fused"),
-        fused_weights=read_fused_weights(own["fused"]) if "fused" in own else None,
+        fused_weights=read_fused_weights(own["fused"], CONTROLS) if "fused" in own else None,
         text_encoder=parts.text_encoder,
         tokenizer=parts.tokenizer,
         controls=CONTROLS,

@@ -71,7 +71,21 @@ def test_a_net_is_on_in_the_steps_wholly_inside(net, start, end, expected):
     control = Control(
         net=net, embedding=torch.zeros(1), weight=torch.tensor(1.0), start=start, end=end
     )
-    assert [step for step in range(4) if control.is_active(step / 4, (step + 1) / 4)] == expected
+    assert [step for step in range(4) if control.is_active(step, 4)] == expected
+
+
+@torch.no_grad()
+def test_what_is_kept_is_of_one_text(net):
+    """In between the computed steps another text, as beyond an interval's border, is computed."""
+    z_t, condition = torch.randn(1, 4, 8, 8), torch.rand(1, 3, 64, 64)
+    first, second = torch.randn(1, 3, 16), torch.randn(1, 3, 16)
+    control = Control(net=net, embedding=embed(net, condition), weight=torch.tensor(1.0), every=4)
+    with embeddings_computed([net]):
+        steps = [(0, first), (1, first), (2, second), (3, second)]
+        found = [control.residuals(z_t, torch.tensor(9 - n), c, n)[1] for n, c in steps]
+    assert found[0] is found[1]
+    assert found[2] is found[3]
+    assert not torch.allclose(found[1], found[2], atol=1e-4)
 
 
 @torch.no_grad()

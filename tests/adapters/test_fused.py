@@ -51,7 +51,11 @@ def test_the_rest_is_the_first_net(nets):
 def test_weights_are_written_and_read(tmp_path):
     weights = {"pose": 1.0, "depth": 0.5}
     write_fused_weights(tmp_path, weights)
-    assert list(read_fused_weights(tmp_path).items()) == list(weights.items())
+    controls = ("pose", "normals", "depth")
+    assert list(read_fused_weights(tmp_path, controls).items()) == list(weights.items())
+    for others in (("depth", "pose"), ("pose",)):
+        with pytest.raises(WeightsError, match="in this order; expected"):
+            read_fused_weights(tmp_path, others)
 
 
 @pytest.mark.parametrize("text", [None, "no json", "[1]", '{"pose": "much"}'])
@@ -59,4 +63,4 @@ def test_weights_that_cannot_be_read(tmp_path, text):
     if text is not None:
         (tmp_path / "fused_weights.json").write_text(text)
     with pytest.raises(WeightsError, match=r"expected fused_weights\.json"):
-        read_fused_weights(tmp_path)
+        read_fused_weights(tmp_path, ("pose",))

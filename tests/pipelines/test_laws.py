@@ -88,12 +88,17 @@ def test_a_net_is_computed_between_its_start_and_end_only(pipe, redraw, calls):
     assert [len(one) for one in seen] == [3, 2, 2]
 
 
+def test_a_net_without_a_step_is_refused(redraw):
+    with pytest.raises(SettingError, match=r"none of 3 steps .* so that 'colour' does nothing"):
+        redraw(control_end={"colour": 0.3})
+
+
 def test_identity_residuals_stay_out_of_a_positive_row_without_nets(redraw, maps):
     """One step is linear in the prediction: z(a_s) = z(0) + a_s (z(1) - z(0)).
 
     z(1) is computed without the identity beside it, so nothing of it can leak in there.
     """
-    late = {"strength": 0.25, "control_start": dict.fromkeys(maps, 0.5)}
+    late = {"strength": 0.25, "control_weights": dict.fromkeys(maps, 0)}
     z_0, z_1, z = (redraw(anonymization_scale=scale, **late) for scale in (0, 1, 1.5))
     # 1e-4: three runs' rounding, times 1.5
     torch.testing.assert_close(z, z_0 + 1.5 * (z_1 - z_0), atol=1e-4, rtol=1e-4)

@@ -142,9 +142,33 @@ def test_the_export_is_the_student(folder, tmp_path, whole):
         assert pipe.config["fused_weights"] == module.control_weights
         net = pipe.fused_controlnet
     else:
-        assert read_fused_weights(tmp_path / "out") == module.control_weights
-        assert "samples | 7, 0" in (tmp_path / "out" / "README.md").read_text()
+        found = read_fused_weights(tmp_path / "out", CONTROLS)
+        assert list(found.items()) == list(module.control_weights.items())
         again = FusedModule(folder, weights=str(tmp_path / "out"))
         net = again.student
     expected = module.student.state_dict()
     assert all(torch.equal(value, expected[name]) for name, value in net.state_dict().items())
+    card = tmp_path / "out" / ("fused_controlnet/README.md" if whole else "README.md")
+    assert "samples | 7, 0" in card.read_text()
+
+
+def test_training_goes_on_from_an_export_of_the_same_sum_only(folder, tmp_path, batch):
+    module = FusedModule(folder)
+    with torch.no_grad():
+        for parameter in module.student.parameters():
+            parameter.mul_(1.1)
+    training.export.fused(
+        saved(module, tmp_path / "last.ckpt"),
+        output=tmp_path / "out",
+        whole=False,
+        dtype="float32",
+        max_shard_size="5GB",
+    )
+    again = FusedModule(folder, weights=str(tmp_path / "out"))
+    embedding = again.student.controlnet_cond_embedding
+    own = FusedModule(folder).student.controlnet_cond_embedding
+    assert torch.equal(embedding.conv_in.weight, own.conv_in.weight), "the teachers' own"
+    learned = module.student.controlnet_cond_embedding.conv_out.weight
+    assert torch.equal(embedding.conv_out.weight, learned)
+    with pytest.raises(ValueError, match="stands for the weights"):
+        FusedModule(folder, {CONTROLS[0]: 0.5}, weights=str(tmp_path / "out"))
