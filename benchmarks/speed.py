@@ -2,10 +2,10 @@
 
     python -m benchmarks.speed                                      # a GPU: 768 px, bfloat16
     python -m benchmarks.speed --device cpu --side 256 --steps 4 --runs 1 --warm 0
-    python -m benchmarks.speed --size mini                          # the shipped model, on a CPU
+    python -m benchmarks.speed --model mini                         # the shipped model, on a CPU
     python -m benchmarks.speed --device cpu --steps 2 --memory-only
 
-One table, from one process. At size ``sd15`` the networks have their true sizes and random weights:
+One table, from one process. Of ``sd15`` the networks have their true sizes and random weights:
 neither speed nor memory depends on their values. Every method redraws the same pictures by the same
 maps; annotators and captioner are not in it.
 
@@ -40,7 +40,6 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.true_size import stock_pipeline, true_size_base, true_size_light
-from camouflage.errors import SettingError
 from camouflage.evaluate.command import published
 from camouflage.pipelines.base import BasePipeline
 from camouflage.pipelines.light import LightPipeline
@@ -288,7 +287,9 @@ def compiled(methods: Sequence[Method], named: Callable[[str], str]) -> list[Met
 
 
 def main(
-    size: Annotated[str, typer.Option(help="sd15, at random weights, or mini.")] = "sd15",
+    model: Annotated[
+        str, typer.Option(help="sd15, at random weights; mini; or a folder of the like.")
+    ] = "sd15",
     device: Annotated[str | None, typer.Option(help="Of torch; a GPU for sd15.")] = None,
     dtype: Annotated[
         str | None, typer.Option(help="bfloat16, float16 or float32; by the size.")
@@ -307,9 +308,7 @@ def main(
     output: Annotated[Path | None, typer.Option(help="Also write it into this file.")] = None,
 ) -> None:
     """Seconds, pictures a second, TFLOP/s and memory of every method, as one markdown table."""
-    if size not in ("sd15", "mini"):
-        raise SettingError(f"size: expected sd15 or mini, got {size!r}")
-    true = size == "sd15"
+    true = model == "sd15"
     where = torch.device(device or ("cuda" if true else "cpu"))
     numbers = getattr(torch, dtype or ("bfloat16" if true else "float32"))
     compile_ = where.type == "cuda" if compile_ is None else compile_
@@ -318,12 +317,13 @@ def main(
         pipeline = true_size_base(numbers, where, fused=not (memory_only or low_memory))
         job = Job(side=side, steps=steps or 20)
     else:
-        pipeline = BasePipeline.from_pretrained("mini", dtype=numbers).to(where)
+        pipeline = BasePipeline.from_pretrained(model, dtype=numbers).to(where)
         pipeline.set_progress_bar_config(disable=True)
         for part in pipeline.components.values():
             if isinstance(part, torch.nn.Module):
                 part.requires_grad_(False)  # operations of what learns cannot be counted so
-        job = Job(side=128, steps=steps or 16, strength=1.0, prompt=None)
+        side, steps = pipeline.config["size_px"], steps or pipeline.config["default_steps"]
+        job = Job(side=side, steps=steps, strength=1.0, prompt=None)
     if memory_only or low_memory:
         typer.echo(held(pipeline, job, where, low_memory=low_memory))
         return
@@ -345,7 +345,7 @@ def main(
         take_turns(rows[-1:], where, runs=runs, warm=warm)
     peak = measured_peak(numbers, where)
     name = torch.cuda.get_device_name(where) if where.type == "cuda" else "CPU"
-    weights = "random weights of the true size" if true else "the shipped mini"
+    weights = "random weights of the true size" if true else f"weights of {Path(model).name}"
     text = (
         f"{table(rows, peak)}\n\n{name}, {numbers}, {job.side} px, {job.steps} steps at strength "
         f"{job.strength:g}, median of {runs}, torch {torch.__version__}, "

@@ -186,9 +186,18 @@ def fused(
     else:
         net.save_pretrained(output, max_shard_size=max_shard_size)
         write_fused_weights(output, module.control_weights)
+    forget_paths(output)
     card_of_net = output / "fused_controlnet" if whole else output
     (card_of_net / "README.md").write_text(fused_card(state), encoding="utf-8")
     write_sums(output)
+
+
+def forget_paths(folder: Path) -> None:
+    """Takes out of every configuration where diffusers had the weights from."""
+    for path in (*folder.rglob("config.json"), *folder.rglob("model_index.json")):
+        config = json.loads(path.read_text(encoding="utf-8"))
+        if config.pop("_name_or_path", None) is not None:
+            path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 @app.command()

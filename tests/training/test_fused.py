@@ -148,6 +148,8 @@ def test_the_export_is_the_student(folder, tmp_path, whole):
         net = again.student
     expected = module.student.state_dict()
     assert all(torch.equal(value, expected[name]) for name, value in net.state_dict().items())
+    texts = [path.read_text() for path in (tmp_path / "out").rglob("*.json")]
+    assert not any(str(tmp_path.parent) in text for text in texts), "a path of this machine"
     card = tmp_path / "out" / ("fused_controlnet/README.md" if whole else "README.md")
     assert "samples | 7, 0" in card.read_text()
 
