@@ -299,6 +299,7 @@ def main(
     batches: Annotated[str, typer.Option(help="Pictures at once, several sizes.")] = "1,4,8",
     runs: Annotated[int, typer.Option(min=1, help="Of which the median is taken.")] = 3,
     warm: Annotated[int, typer.Option(min=0, help="Runs before that are not counted.")] = 1,
+    levers: Annotated[bool, typer.Option(help="The rows (c) too.")] = True,
     light: Annotated[bool, typer.Option(help="Light too: another UNet in memory.")] = True,
     compile_: Annotated[
         bool | None, typer.Option("--compile/--no-compile", help="Also compiled; on a GPU.")
@@ -314,7 +315,7 @@ def main(
     compile_ = where.type == "cuda" if compile_ is None else compile_
     several = [int(number) for number in batches.split(",")]
     if true:
-        pipeline = true_size_base(numbers, where, fused=not (memory_only or low_memory))
+        pipeline = true_size_base(numbers, where, fused=levers and not (memory_only or low_memory))
         job = Job(side=side, steps=steps or 20)
     else:
         pipeline = BasePipeline.from_pretrained(model, dtype=numbers).to(where)
@@ -331,7 +332,7 @@ def main(
     take_turns(stock, where, runs=runs, warm=warm)
     channels_last(pipeline)
     plain = [job.ours(pipeline, "(b) ours", batch=batch) for batch in several]
-    plain += job.levers(pipeline)
+    plain += job.levers(pipeline) if levers else []
     take_turns(plain, where, runs=runs, warm=warm)
     rows = [*stock, *plain]
     if compile_:

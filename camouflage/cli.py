@@ -1,4 +1,4 @@
-"""The command: ``camouflage anonymize | demo | audit | evaluate | models``.
+"""The command: ``camouflage anonymize | demo | audit | evaluate | models | pool``.
 
 Exit status: 0 all done, 1 something ended as nobody, refused or failed, or the run could not go on,
 2 wrong usage, 130 interrupted (Ctrl-C), 143 terminated. torch and what needs it are imported when a

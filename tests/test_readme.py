@@ -60,3 +60,24 @@ def test_the_map_names_what_is_there() -> None:
 def test_links_and_pictures_are_there() -> None:
     for target in re.findall(r"\]\((?!http)([^)#]+)", README):
         assert (ROOT / target).exists(), f"README links {target}"
+
+
+DOCUMENTS = sorted(
+    path
+    for path in (*ROOT.glob("*.md"), *(ROOT / "camouflage" / "mini").rglob("*.md"))
+    if path.name != "CHANGELOG.md"
+)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_modules_that_are_run_exist_with_their_options(path: Path) -> None:
+    """Of this project's own: those of `training` have their test beside them."""
+    for module, rest in re.findall(
+        r"python -m (benchmarks\.\w+)([^`\n]*)", path.read_text(encoding="utf-8")
+    ):
+        source = (ROOT / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8")
+        for option in re.findall(r"--(?:no-)?([a-z][a-z-]+)", rest):
+            name = option.replace("-", "_")
+            assert re.search(rf"\b{name}_?: Annotated\[", source) or f'"--{option}' in source, (
+                f"{module} has no option --{option}"
+            )

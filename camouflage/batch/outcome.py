@@ -56,7 +56,7 @@ def outcome_of(
 
 
 def described(error: Exception, job: Job) -> dict[str, str]:
-    """Type and message, without the folder the input lies in."""
+    """Type and message, without the folder the input lies in; its name stands beside it already."""
     if isinstance(error, OSError) and not isinstance(error, CamouflageError):
         message = error.strerror or ""  # the text of an OSError holds the whole path
     else:
