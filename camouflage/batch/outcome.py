@@ -63,4 +63,5 @@ def described(error: Exception, job: Job) -> dict[str, str]:
         message = str(error)
     for folder in {str(job.source.parent), os.path.dirname(os.path.realpath(job.source))} - {"."}:
         message = message.replace(folder + os.sep, "")
+    message = message.removeprefix(f"{job.source.name}: ")
     return {"type": type(error).__name__, "message": message}
