@@ -1,11 +1,11 @@
 """How does the cost grow: with faces, megapixels, the batch, and the length of a run?
 
-    python -m benchmarks.growth --output docs
+    python -m benchmarks.growth --output benchmarks/GROWTH.md --picture docs/growth.png
 
 Seconds of whole pictures through the `Anonymizer`, by stage, for 1, 5 and 50 faces and for 1, 12
 and 48 megapixels; seconds of the model a face for batches of 1 to 64; and what the process holds in
-memory along 500 pictures. Writes ``growth.png`` and ``growth.md``. Every picture is made of the
-public-domain astronaut (NASA) of scikit-image.
+memory along 500 pictures. Every picture is made of the public-domain astronaut (NASA) of
+scikit-image.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import platform
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -29,9 +30,10 @@ from numpy.typing import NDArray
 
 from benchmarks.stages import KEY, portrait, subject_of
 from camouflage.anonymizer import Anonymizer
+from camouflage.evaluate.command import published
 from camouflage.picture import Picture
 from camouflage.recipe import Recipe
-from camouflage.write import encode
+from camouflage.write import encode, write_bytes
 
 FACES = (1, 5, 50)
 MEGAPIXELS = (1, 12, 48)
@@ -131,9 +133,10 @@ def memory_along(anonymizer: Anonymizer, pictures: int, *, every: int) -> dict[i
     return found
 
 
-def markdown(growth: Growth, about: str) -> str:
+def markdown(growth: Growth, about: str, command: str) -> str:
     """The figures as tables."""
-    lines = ["# How the cost grows", "", "Made by `python -m benchmarks.growth`.", ""]
+    lines = ["# How the cost grows", "", "Made by the command below, and written over by it.", ""]
+    lines += [f"    {command}", "", about, ""]
     for what, table in (("faces", growth.faces), ("megapixels", growth.megapixels)):
         stages = list(next(iter(table.values())))
         lines += [f"| {what} | {' | '.join(stages)} | all, seconds |"]
@@ -146,7 +149,7 @@ def markdown(growth: Growth, about: str) -> str:
     lines += [f"| {batch} | {seconds:.3f} |" for batch, seconds in growth.batch.items()]
     lines += ["", "| pictures done | MiB held by the process |", "|---|---|"]
     lines += [f"| {number} | {mib:.0f} |" for number, mib in growth.memory.items()]
-    return "\n".join([*lines, "", about, ""])
+    return "\n".join([*lines, ""])
 
 
 def draw(growth: Growth, path: Path) -> None:
@@ -175,7 +178,8 @@ def draw(growth: Growth, path: Path) -> None:
 
 
 def main(
-    output: Annotated[Path, typer.Option(help="Folder for growth.png and growth.md.")],
+    output: Annotated[Path, typer.Option(help="The tables, markdown.")],
+    picture: Annotated[Path, typer.Option(help="The plots, PNG.")],
     recipe: Annotated[str, typer.Option(help="A preset's name or a recipe's file.")] = "mini",
     runs: Annotated[int, typer.Option(min=1, help="Of which the median is taken.")] = 3,
     pictures: Annotated[int, typer.Option(min=1, help="Of the run that shows the memory.")] = 500,
@@ -200,10 +204,10 @@ def main(
         f"{platform.machine()}, median of {runs}. The run that shows the memory takes 2 steps a "
         "face and pictures of 320 to 624 px."
     )
-    output.mkdir(parents=True, exist_ok=True)
-    draw(growth, output / "growth.png")
-    (output / "growth.md").write_text(markdown(growth, about), encoding="utf-8")
-    typer.echo(markdown(growth, about))
+    draw(growth, picture)
+    text = markdown(growth, about, published("python", "-m", "benchmarks.growth", *sys.argv[1:]))
+    write_bytes(text.encode(), output, overwrite=True)
+    typer.echo(text)
 
 
 if __name__ == "__main__":

@@ -323,8 +323,9 @@ def main(
         for part in pipeline.components.values():
             if isinstance(part, torch.nn.Module):
                 part.requires_grad_(False)  # operations of what learns cannot be counted so
-        side, steps = pipeline.config["size_px"], steps or pipeline.config["default_steps"]
-        job = Job(side=side, steps=steps, strength=1.0, prompt=None)
+        config = pipeline.config
+        whole = steps or config["default_steps"]
+        job = Job(side=config["size_px"], steps=whole, strength=1.0, prompt=None)
     if memory_only or low_memory:
         typer.echo(held(pipeline, job, where, low_memory=low_memory))
         return
