@@ -170,10 +170,12 @@ def draw(growth: Growth, path: Path) -> None:
         axes.set(xlabel=what, ylabel="seconds a picture")
         axes.legend(fontsize="small")
     left.plot(list(growth.batch), list(growth.batch.values()), marker="o")
-    left.set(xscale="log", xlabel="faces at once", ylabel="seconds of the model, a face", ylim=0)
+    left.set(xscale="log", xlabel="faces at once", ylabel="seconds of the model, a face")
     left.set_xticks(list(growth.batch), [str(batch) for batch in growth.batch], minor=False)
     right.plot(list(growth.memory), list(growth.memory.values()))
-    right.set(xlabel="pictures done", ylabel="MiB held by the process", ylim=0)
+    right.set(xlabel="pictures done", ylabel="MiB held by the process")
+    for axes, values in ((left, growth.batch.values()), (right, growth.memory.values())):
+        axes.set_ylim(0, 1.15 * max(values))
     figure.savefig(path, dpi=80)
 
 
