@@ -2,146 +2,63 @@
 
 from __future__ import annotations
 
-import json
-import tarfile
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Annotated
 
-import numpy as np
-import torch
 import typer
-from numpy.typing import NDArray
 
 from training.frozen import load_autoencoder, weights_folder
-from training.shards import BLOB, PREPARED, Files, Prepared, shard_paths, vae_facts, write_shard
-from training.squares import Squares, encoded, keyed_squares
-from training.survey import SEEN, Plan, Seen, find_pictures, look, make_plan
-
-LEFT_OUT = "left_out.jsonl"
-Encoding = Callable[[Iterator[tuple[str, NDArray[np.uint8]]]], Iterator[tuple[str, Files]]]
-"""Keys and squares to keys and what is stored of them."""
-MOST_SAMPLES = 1000
-"""In a shard: about 64 MB at 512 px with mirror images, and what an interrupted run loses."""
+from training.preparation import (
+    MOST_SAMPLES,
+    Batch,
+    Device,
+    HeldOut,
+    LeastSide,
+    Output,
+    Pictures,
+    Seed,
+    Shard,
+    Side,
+    Sources,
+    Vae,
+    Workers,
+    device_of,
+)
+from training.shards import Prepared
+from training.squares import encoded
 
 
 def latents(
-    sources: Annotated[
-        list[Path], typer.Argument(help="folders of pictures, and those below them")
-    ],
-    vae: Annotated[str, typer.Option(help="name or folder of the autoencoder")],
-    output: Annotated[Path, typer.Option(help="folder for the shards")],
-    side: Annotated[int, typer.Option(help="pixels of the squares")] = 512,
-    least_side: Annotated[
-        int, typer.Option(help="pixels; pictures with a shorter side are left out; 0: --side")
-    ] = 0,
+    sources: Sources,
+    vae: Vae,
+    output: Output,
+    side: Side = 512,
+    least_side: LeastSide = 0,
     crops: Annotated[int, typer.Option(help="squares a picture, along its longer side")] = 1,
     mirror: Annotated[bool, typer.Option(help="also encode every mirror image")] = True,
-    heldout: Annotated[float, typer.Option(help="part of the pictures that is held out")] = 0.02,
-    batch: Annotated[int, typer.Option(help="pictures that are encoded at once")] = 8,
-    workers: Annotated[int, typer.Option(help="processes that read; 0: this one")] = 2,
-    device: Annotated[str, typer.Option(help="auto, or as torch names it")] = "auto",
-    seed: Annotated[int, typer.Option(help="of order and split")] = 0,
-    shard: Annotated[int, typer.Option(help="most samples in a shard")] = MOST_SAMPLES,
+    heldout: HeldOut = 0.02,
+    batch: Batch = 8,
+    workers: Workers = 2,
+    device: Device = "auto",
+    seed: Seed = 0,
+    shard: Shard = MOST_SAMPLES,
 ) -> None:
     """Latents of squares of pictures, split in train and held-out shards.
 
     The same command goes on after a stop. Every picture that is not used stands, with the reason,
     in left_out.jsonl.
     """
-    output.mkdir(parents=True, exist_ok=True)
-    files = find_pictures(sources)
-    seen = look(files, output / SEEN, workers)
-    plan = make_plan(seen, least_side_px=least_side or side, share=heldout, seed=seed)
+    pictures = Pictures.found(
+        sources, output, least=least_side or side, heldout=heldout, seed=seed, workers=workers
+    )
     autoencoder = weights_folder(vae)
-    model = load_autoencoder(str(autoencoder))
+    model = load_autoencoder(str(autoencoder)).to(device_of(device))
     prepared = Prepared(
-        **vae_facts(autoencoder),
+        **pictures.facts(autoencoder),
         side_px=side,
         crops=crops,
         mirror=mirror,
         shard_pictures=max(shard // crops, 1),
-        seed=seed,
-        plan_sha256=plan.sha256(),
-        pictures={split: len(pictures) for split, pictures in plan.splits.items()},
     )
-    begin(output, prepared, plan)
-    model = model.to(device_of(device))
     encoding = partial(encoded, model=model, batch=batch, mirror=mirror)
-    for split, pictures in plan.splits.items():
-        paths = [(picture, files[picture.name]) for picture in pictures]
-        write_split(output, split, paths, prepared, encoding, workers=workers)
-    finish(output, prepared)
-
-
-def device_of(name: str) -> str:
-    """As torch names it; "auto" is a GPU if there is one."""
-    found = "cuda" if torch.cuda.is_available() else "cpu"
-    return found if name == "auto" else name
-
-
-def begin(output: Path, prepared: Prepared, plan: Plan) -> None:
-    """Note the settings before the first shard, or refuse to mix two sets of them in one folder."""
-    if (output / PREPARED).is_file():
-        found = replace(type(prepared).read(output), samples={}, left_out={}, complete=False)
-        if found != prepared:
-            names = [k for k, v in vars(found).items() if v != getattr(prepared, k)]
-            raise typer.BadParameter(
-                f"{output.name} was begun with other pictures or settings ({', '.join(names)}): "
-                "give these again, or another --output"
-            )
-        return
-    note_left_out(output, plan.left_out, mode="w")
-    prepared.write(output)
-
-
-def note_left_out(output: Path, reasons: dict[str, str], *, mode: str = "a") -> None:
-    """A line of JSON each; those that cannot be read also on the screen."""
-    with (output / LEFT_OUT).open(mode, encoding="utf-8") as lines:
-        for name, reason in reasons.items():
-            lines.write(json.dumps({"name": name, "reason": reason}) + "\n")
-            if reason.startswith("unreadable"):
-                typer.echo(f"{name!r}: {reason}", err=True)
-
-
-def finish(output: Path, prepared: Prepared) -> None:
-    """Count what is there and call it complete."""
-    lines = map(json.loads, (output / LEFT_OUT).read_text(encoding="utf-8").splitlines())
-    reasons = {line["name"]: line["reason"].split(":", 1)[0] for line in lines}
-    left_out = dict(Counter(reasons.values()))
-    samples = {split: count_samples(output, split) for split in prepared.pictures}
-    replace(prepared, samples=samples, left_out=left_out, complete=True).write(output)
-    typer.echo(f"samples: {samples}; pictures left out: {left_out}, see {LEFT_OUT}")
-
-
-def count_samples(output: Path, split: str) -> int:
-    """How many there are in the shards of ``split``, by the names in them."""
-    total = 0
-    for path in shard_paths(output, split):
-        with tarfile.open(path) as tar:
-            total += sum(name.endswith(f".{BLOB}") for name in tar.getnames())
-    return total
-
-
-def write_split(
-    output: Path,
-    split: str,
-    pictures: Sequence[tuple[Seen, Path]],
-    prepared: Prepared,
-    encoding: Encoding,
-    *,
-    workers: int,
-) -> None:
-    """The shards of ``split`` that are not there yet."""
-    size = prepared.shard_pictures
-    for number in range(-(-len(pictures) // size)):
-        path = output / f"{split}-{number:06d}.tar"
-        if path.is_file():
-            continue
-        squares = Squares(pictures[number * size :][:size], prepared.side_px, prepared.crops)
-        stream = keyed_squares(squares, number * size, workers, partial(note_left_out, output))
-        count = write_shard(path, encoding(stream))
-        typer.echo(f"{path.name}: {count} samples")
+    pictures.write(output, prepared, lambda _: encoding, workers=workers)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
 from itertools import islice
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -20,11 +19,25 @@ from camouflage import weights
 from camouflage.annotators.scene import SceneAnnotators
 from camouflage.denoise.latents import Autoencoder
 from camouflage.weights import CONTROLS
-from training.encode import MOST_SAMPLES, begin, device_of, finish, write_split
 from training.frozen import load_autoencoder, weights_folder
-from training.shards import CAPTION, ControlsPrepared, Files, blob, map_ending, vae_facts
+from training.preparation import (
+    MOST_SAMPLES,
+    Batch,
+    Device,
+    HeldOut,
+    LeastSide,
+    Output,
+    Pictures,
+    Seed,
+    Shard,
+    Side,
+    Sources,
+    Vae,
+    Workers,
+    device_of,
+)
+from training.shards import CAPTION, ControlsPrepared, Files, blob, map_ending
 from training.squares import half_latents
-from training.survey import SEEN, find_pictures, look, make_plan
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,34 +51,29 @@ class Annotation:
 
 
 def controls(
-    sources: Annotated[
-        list[Path], typer.Argument(help="folders of pictures, and those below them")
-    ],
-    output: Annotated[Path, typer.Option(help="folder for the shards")],
-    vae: Annotated[str, typer.Option(help="name or folder of the autoencoder")] = "sd-vae-ft-mse",
+    sources: Sources,
+    output: Output,
+    vae: Vae = "sd-vae-ft-mse",
     caption: Annotated[bool, typer.Option(help="also a caption of each, by BLIP")] = True,
-    side: Annotated[int, typer.Option(help="pixels of the squares")] = 512,
-    least_side: Annotated[
-        int, typer.Option(help="pixels; pictures with a shorter side are left out; 0: --side")
-    ] = 0,
-    heldout: Annotated[float, typer.Option(help="part of the pictures that is held out")] = 0.02,
-    batch: Annotated[int, typer.Option(help="pictures that are encoded at once")] = 8,
-    workers: Annotated[int, typer.Option(help="processes that read; 0: this one")] = 2,
-    device: Annotated[str, typer.Option(help="auto, or as torch names it")] = "auto",
-    seed: Annotated[int, typer.Option(help="of order and split")] = 0,
-    shard: Annotated[int, typer.Option(help="most samples in a shard")] = MOST_SAMPLES // 10,
+    side: Side = 512,
+    least_side: LeastSide = 0,
+    heldout: HeldOut = 0.02,
+    batch: Batch = 8,
+    workers: Workers = 2,
+    device: Device = "auto",
+    seed: Seed = 0,
+    shard: Shard = MOST_SAMPLES // 10,
 ) -> None:
     """The middle square of pictures: latent, the five control maps, caption.
 
     As of latents: the same command goes on after a stop, and what is not used is listed.
     """
-    output.mkdir(parents=True, exist_ok=True)
     place = device_of(device)
     annotators = SceneAnnotators(device=place)
     weights.require(annotators.needed(CONTROLS, caption=caption))
-    files = find_pictures(sources)
-    seen = look(files, output / SEEN, workers)
-    plan = make_plan(seen, least_side_px=least_side or side, share=heldout, seed=seed)
+    pictures = Pictures.found(
+        sources, output, least=least_side or side, heldout=heldout, seed=seed, workers=workers
+    )
     autoencoder = weights_folder(vae)
     annotation = Annotation(
         autoencoder=load_autoencoder(str(autoencoder)).to(place),
@@ -74,23 +82,16 @@ def controls(
         caption=caption,
     )
     prepared = ControlsPrepared(
-        **vae_facts(autoencoder),
+        **pictures.facts(autoencoder),
         side_px=side,
         crops=1,
         mirror=False,
         shard_pictures=shard,
-        seed=seed,
-        plan_sha256=plan.sha256(),
-        pictures={split: len(pictures) for split, pictures in plan.splits.items()},
         controls=list(CONTROLS),
         captions="captioner-blip" if caption else "",
     )
-    begin(output, prepared, plan)
     encoding = partial(annotated, annotation=annotation, batch=batch)
-    for split, pictures in plan.splits.items():
-        paths = [(picture, files[picture.name]) for picture in pictures]
-        write_split(output, split, paths, prepared, encoding, workers=workers)
-    finish(output, prepared)
+    pictures.write(output, prepared, lambda _: encoding, workers=workers)
 
 
 @torch.no_grad()

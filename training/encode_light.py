@@ -23,11 +23,27 @@ from camouflage.denoise.latents import Autoencoder
 from camouflage.subjects.faces import FaceDetector
 from camouflage.weights import load_model
 from training.captions import read_captions
-from training.encode import MOST_SAMPLES, begin, device_of, finish, write_split
 from training.frozen import load_autoencoder, weights_folder, weights_sha256
-from training.shards import CAPTION, Files, LightPrepared, blob, vae_facts
+from training.preparation import (
+    MOST_SAMPLES,
+    Batch,
+    Device,
+    Encoding,
+    HeldOut,
+    LeastSide,
+    Output,
+    Pictures,
+    Seed,
+    Shard,
+    Side,
+    Sources,
+    Vae,
+    Workers,
+    device_of,
+)
+from training.shards import CAPTION, Files, LightPrepared, blob
 from training.squares import half_latents, key_of
-from training.survey import SEEN, find_pictures, look, make_plan
+from training.survey import Seen, find_pictures
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,11 +58,9 @@ class Annotators:
 
 
 def light(
-    sources: Annotated[
-        list[Path], typer.Argument(help="folders of pictures, and those below them")
-    ],
-    output: Annotated[Path, typer.Option(help="folder for the shards")],
-    vae: Annotated[str, typer.Option(help="name or folder of the autoencoder")] = "sd-vae-ft-mse",
+    sources: Sources,
+    output: Output,
+    vae: Vae = "sd-vae-ft-mse",
     attributes: Annotated[
         str, typer.Option(help="name or folder of the network of attributes")
     ] = "attributes-facer",
@@ -57,27 +71,25 @@ def light(
     captioner: Annotated[
         str, typer.Option(help="name or folder of the captioner, BLIP")
     ] = "captioner-blip",
-    side: Annotated[int, typer.Option(help="pixels of the squares")] = 512,
+    side: Side = 512,
     encoder_side: Annotated[int, typer.Option(help="pixels of the image encoder's picture")] = 224,
-    least_side: Annotated[
-        int, typer.Option(help="pixels; pictures with a shorter side are left out; 0: --side")
-    ] = 0,
-    heldout: Annotated[float, typer.Option(help="part of the pictures that is held out")] = 0.02,
-    batch: Annotated[int, typer.Option(help="pictures that are encoded at once")] = 8,
-    workers: Annotated[int, typer.Option(help="processes that read; 0: this one")] = 2,
-    device: Annotated[str, typer.Option(help="auto, or as torch names it")] = "auto",
-    seed: Annotated[int, typer.Option(help="of order and split")] = 0,
-    shard: Annotated[int, typer.Option(help="most samples in a shard")] = MOST_SAMPLES,
+    least_side: LeastSide = 0,
+    heldout: HeldOut = 0.02,
+    batch: Batch = 8,
+    workers: Workers = 2,
+    device: Device = "auto",
+    seed: Seed = 0,
+    shard: Shard = MOST_SAMPLES,
 ) -> None:
     """The middle square of pictures: latent, encoder's picture, faces, attributes, caption.
 
     As of latents: the same command goes on after a stop, and what is not used is listed.
     """
-    output.mkdir(parents=True, exist_ok=True)
-    files = find_pictures(sources)
-    told, origin = _captions(captions, captioner if caption else None, list(files))
-    seen = look(files, output / SEEN, workers)
-    plan = make_plan(seen, least_side_px=least_side or side, share=heldout, seed=seed)
+    names = list(find_pictures(sources))
+    told, origin = _captions(captions, captioner if caption else None, names)
+    pictures = Pictures.found(
+        sources, output, least=least_side or side, heldout=heldout, seed=seed, workers=workers
+    )
     autoencoder, attribute_net = weights_folder(vae), weights_folder(attributes)
     speaker = weights_folder(captioner) if caption else None
     place = device_of(device)
@@ -89,25 +101,21 @@ def light(
         encoder_side=encoder_side,
     )
     prepared = LightPrepared(
-        **vae_facts(autoencoder),
+        **pictures.facts(autoencoder),
         side_px=side,
         crops=1,
         mirror=False,
         shard_pictures=shard,
-        seed=seed,
-        plan_sha256=plan.sha256(),
-        pictures={split: len(pictures) for split, pictures in plan.splits.items()},
         encoder_side_px=encoder_side,
         attributes_sha256=weights_sha256(attribute_net),
         captions=origin,
     )
-    begin(output, prepared, plan)
-    for split, pictures in plan.splits.items():
-        paths = [(picture, files[picture.name]) for picture in pictures]
-        known = {key_of(i): told.get(picture.name, "") for i, picture in enumerate(pictures)}
-        encoding = partial(annotated, annotators=annotators, captions=known, batch=batch)
-        write_split(output, split, paths, prepared, encoding, workers=workers)
-    finish(output, prepared)
+
+    def encoding_of(seen: Sequence[Seen]) -> Encoding:
+        known = {key_of(i): told.get(picture.name, "") for i, picture in enumerate(seen)}
+        return partial(annotated, annotators=annotators, captions=known, batch=batch)
+
+    pictures.write(output, prepared, encoding_of, workers=workers)
 
 
 def _captions(

@@ -185,10 +185,10 @@ def fused(
         pipe.to(DTYPES[dtype]).save_pretrained(output, max_shard_size=max_shard_size)
     else:
         net.save_pretrained(output, max_shard_size=max_shard_size)
-        write_fused_weights(output, module.control_weights)
     forget_paths(output)
-    card_of_net = output / "fused_controlnet" if whole else output
-    (card_of_net / "README.md").write_text(fused_card(state), encoding="utf-8")
+    folder = output / "fused_controlnet" if whole else output
+    write_fused_weights(folder, module.control_weights)
+    (folder / "README.md").write_text(fused_card(state), encoding="utf-8")
     write_sums(output)
 
 

@@ -31,6 +31,12 @@ class Frozen(list[nn.Module]):
         return copy.copy(self)
 
 
+def frozen_dtype(precision: object) -> torch.dtype:
+    """In which frozen networks are held, by a trainer's ``precision``."""
+    halves = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+    return halves.get(str(precision), torch.float32)
+
+
 def weights_folder(name: str) -> Path:
     """A folder as it is given, or that of a name in the table of weights, fetched if need be.
 

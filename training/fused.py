@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-import lightning as L
 import torch
 from diffusers.models.controlnets.controlnet import ControlNetModel
 from torch import Tensor
@@ -18,12 +17,11 @@ from camouflage.denoise.guidance import Residuals, summed
 from camouflage.denoise.latents import encode
 from camouflage.pipelines.base import BasePipeline
 from camouflage.weights import load_model
-from training.frozen import Frozen, state_sha256
-from training.identity import FROZEN_DTYPES
-from training.schedules import adamw
+from training.adapter_module import AdapterModule
+from training.frozen import Frozen, frozen_dtype, state_sha256
 
 
-class FusedModule(L.LightningModule):
+class FusedModule(AdapterModule):
     """A student net, of all maps at once, for the weighted sum of a pipeline's ControlNets.
 
     Args:
@@ -42,6 +40,8 @@ class FusedModule(L.LightningModule):
     error of the residuals, relative to the mean square of the teachers', averaged over levels.
     """
 
+    part = "fused"
+
     def __init__(
         self,
         pipeline: str,
@@ -55,10 +55,7 @@ class FusedModule(L.LightningModule):
         super().__init__()
         self.save_hyperparameters()
         teacher = BasePipeline.from_pretrained(pipeline, dtype=torch.float32)
-        every = {**teacher.config["default_weights"], **(control_weights or {})}
-        self.control_weights = {n: every[n] for n in teacher.config["controls"] if every[n] != 0}
-        if unknown := sorted(set(control_weights or {}) - set(teacher.config["controls"])):
-            raise ValueError(f"control_weights: {pipeline} has no control {unknown}")
+        self.control_weights = teacher.weights_in_use(control_weights)
         for part in teacher.components.values():
             if isinstance(part, torch.nn.Module):
                 part.requires_grad_(False).to(memory_format=torch.channels_last)
@@ -73,8 +70,13 @@ class FusedModule(L.LightningModule):
         self.teachers_sha256 = state_sha256(self.teachers.values())
         schedule = teacher.scheduler.alphas_cumprod
         self.register_buffer("abar", schedule, persistent=False)
-        self.samples = 0
-        self.measured: dict[str, float] = {}
+
+    @property
+    def made_with(self) -> dict[str, Any]:
+        return {
+            "teachers_sha256": self.teachers_sha256,
+            "control_weights": self.control_weights,
+        }
 
     def load_student(self, folder: Path) -> None:
         """Goes on from an exported net; what of its embedding is the teachers' own stays theirs.
@@ -111,7 +113,7 @@ class FusedModule(L.LightningModule):
         return {name: cast(ControlNetModel, nets[name]) for name in self.control_weights}
 
     def setup(self, stage: str) -> None:
-        self.frozen[0].to(FROZEN_DTYPES.get(str(self.trainer.precision), torch.float32))
+        self.frozen[0].to(frozen_dtype(self.trainer.precision))
 
     def training_step(self, batch: dict[str, Any], index: int) -> Tensor:
         rows = rows_of(batch)
@@ -126,14 +128,6 @@ class FusedModule(L.LightningModule):
         for case, value in self.validation_errors(batch, index).items():
             rows = rows_of(batch)
             self.log(f"val/{case}", value, prog_bar=True, batch_size=rows, sync_dist=True)
-
-    def on_validation_epoch_end(self) -> None:
-        found = self.trainer.callback_metrics
-        self.measured = {
-            case: float(found[f"val/{case}"])
-            for case in ("residuals", "output")
-            if f"val/{case}" in found
-        }
 
     @torch.no_grad()
     def validation_errors(self, batch: dict[str, Any], index: int) -> dict[str, Tensor]:
@@ -211,37 +205,6 @@ class FusedModule(L.LightningModule):
             return_dict=False,
         )[0].float()
 
-    def configure_optimizers(self) -> dict:
-        settings = self.hparams
-        return adamw(
-            self,
-            learning_rate=settings["learning_rate"],
-            weight_decay=settings["weight_decay"],
-            warmup=settings["warmup_steps"],
-            decay=settings["decay"],
-        )
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["fused"] = {
-            "samples": self.samples,
-            "control_weights": self.control_weights,
-            "teachers_sha256": self.teachers_sha256,
-            "measured": self.measured,
-        }
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Raises ``ValueError`` for a checkpoint of other teachers or other weights in the sum."""
-        facts = checkpoint["fused"]
-        if facts["teachers_sha256"] != self.teachers_sha256:
-            raise ValueError("the checkpoint was distilled from other ControlNets")
-        if facts["control_weights"] != self.control_weights:
-            raise ValueError(
-                f"the checkpoint was distilled at the weights {facts['control_weights']}, "
-                f"not at {self.control_weights}"
-            )
-        self.samples = facts["samples"]
-        self.measured = facts.get("measured", {})
-
 
 def exact(residuals: Residuals) -> Residuals:
     """In float32, whatever the networks work in."""
@@ -305,7 +268,7 @@ def fused_card(state: Mapping[str, Any]) -> str:
     facts, measured = state["fused"], state["fused"]["measured"]
     weights = ", ".join(f"{name} {weight:g}" for name, weight in facts["control_weights"].items())
     figures = {
-        case: f"{measured[case]:.4f}" if case in measured else "not measured"
+        case: f"{measured[f'val/{case}']:.4f}" if f"val/{case}" in measured else "not measured"
         for case in ("residuals", "output")
     }
     return CARD.format(

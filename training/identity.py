@@ -10,7 +10,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, cast
 
-import lightning as L
 import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
 from torch import Tensor, nn
@@ -18,8 +17,10 @@ from torch import Tensor, nn
 from camouflage.adapters.identity import identity_controlnet
 from camouflage.denoise.guidance import predicted_latent
 from camouflage.weights import load_model
+from training.adapter_module import AdapterModule
 from training.frozen import (
     Frozen,
+    frozen_dtype,
     load_unet,
     noise_schedule,
     null_text,
@@ -27,10 +28,6 @@ from training.frozen import (
     weights_sha256,
 )
 from training.losses import denoising_loss, signal_to_error_db
-from training.schedules import adamw
-
-FROZEN_DTYPES = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
-"""In which the UNet is held, by the trainer's precision; float32 for every other."""
 
 
 def identity_prediction(
@@ -63,7 +60,7 @@ def identity_prediction(
     return output.float()
 
 
-class IdentityModule(L.LightningModule):
+class IdentityModule(AdapterModule):
     """Denoising in the latent space of ``base``, by the loss that it was itself trained with.
 
     ``base`` is a name in the table of weights (``realistic-vision-5.1``) or a folder of diffusers'
@@ -72,6 +69,8 @@ class IdentityModule(L.LightningModule):
     loss; 5 is what Hang et al. take. ``weights`` is an exported identity ControlNet to go on from.
     ``decay`` is the part of the steps, at the end, in which the learning rate falls.
     """
+
+    part = "identity"
 
     def __init__(
         self,
@@ -102,8 +101,10 @@ class IdentityModule(L.LightningModule):
         self.to(memory_format=torch.channels_last)
         self.register_buffer("abar", schedule.alphas_cumprod, persistent=False)
         self.register_buffer("context", null_text(folder), persistent=False)
-        self.samples = 0
-        self.measured: dict[str, float] = {}
+
+    @property
+    def made_with(self) -> dict[str, Any]:
+        return {"unet_sha256": self.unet_sha256}
 
     @property
     def unet(self) -> UNet2DConditionModel:
@@ -111,7 +112,7 @@ class IdentityModule(L.LightningModule):
         return cast(UNet2DConditionModel, self.frozen[0].to(self.device))
 
     def setup(self, stage: str) -> None:
-        dtype = FROZEN_DTYPES.get(str(self.trainer.precision), torch.float32)
+        dtype = frozen_dtype(self.trainer.precision)
         nn.Module.to(self.frozen[0], dtype)  # diffusers' own warns of parts that are not there
 
     def training_step(self, batch: dict[str, Tensor], index: int) -> Tensor:
@@ -129,12 +130,6 @@ class IdentityModule(L.LightningModule):
         for case, value in self.validation_measures(batch["z_0"], index).items():
             rows = len(batch["z_0"])
             self.log(f"val/{case}", value, prog_bar=True, batch_size=rows, sync_dist=True)
-
-    def on_validation_epoch_end(self) -> None:
-        """The newest figures and the step they are of go into the next checkpoint."""
-        found = self.trainer.callback_metrics
-        self.measured = {k: float(v) for k, v in found.items() if k.startswith("val/")}
-        self.measured["step"] = self.trainer.global_step
 
     def validation_measures(self, z_0: Tensor, index: int) -> dict[str, Tensor]:
         """The plain loss (``loss``), that of the UNet alone (``untrained``: a fresh net adds
@@ -167,30 +162,3 @@ class IdentityModule(L.LightningModule):
         context = self.context.expand(len(z_0), -1, -1)
         net = self.identity if steered else None
         return identity_prediction(net, self.unet, z_t, t, z_0, context), z_t, abar
-
-    def configure_optimizers(self) -> dict:
-        settings = self.hparams
-        return adamw(
-            self,
-            learning_rate=settings["learning_rate"],
-            weight_decay=settings["weight_decay"],
-            warmup=settings["warmup_steps"],
-            decay=settings["decay"],
-        )
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["identity"] = {
-            "samples": self.samples,
-            "unet_sha256": self.unet_sha256,
-            "measured": self.measured,
-        }
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Raises ``ValueError`` for a checkpoint that was made with another UNet."""
-        facts = checkpoint["identity"]
-        if facts["unet_sha256"] != self.unet_sha256:
-            raise ValueError(
-                "the checkpoint was trained with another UNet than that of base: "
-                f"{facts['unet_sha256'][:12]}..., not {self.unet_sha256[:12]}..."
-            )
-        self.samples, self.measured = facts["samples"], facts["measured"]

@@ -109,7 +109,7 @@ def resampled(
     seed: int,
     shuffle: int,
 ) -> wds.DataPipeline:
-    """What ``read`` makes of the samples in ``shards``, for ever, as `LatentData` says.
+    """What ``read`` makes of the samples in ``shards``, for ever, as `ShardData` says.
 
     ``trainer`` knows the process and the step at which the run begins.
     """

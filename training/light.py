@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import lightning as L
 import torch
 from diffusers import T2IAdapter, UNet2DConditionModel
 from torch import Tensor, nn
@@ -36,8 +35,10 @@ from camouflage.annotators.image_encoder import (
 )
 from camouflage.pipelines.light_encoder import sha256_of
 from camouflage.weights import load_model
+from training.adapter_module import AdapterModule
 from training.frozen import (
     Frozen,
+    frozen_dtype,
     load_autoencoder,
     load_unet,
     noise_schedule,
@@ -45,10 +46,8 @@ from training.frozen import (
     weights_folder,
     weights_sha256,
 )
-from training.identity import FROZEN_DTYPES
 from training.image_encoder import normalised
 from training.losses import denoising_loss
-from training.schedules import adamw
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +67,7 @@ class Drops:
         return image | both, text | both
 
 
-class LightModule(L.LightningModule):
+class LightModule(AdapterModule):
     """Resampler, image attention and attribute adapter on the frozen UNet of ``base``.
 
     Args:
@@ -84,6 +83,8 @@ class LightModule(L.LightningModule):
     A batch has ``z_0`` (B, C, h, w) or ``pixels``, ``maps`` (B, 41, h, w), and as it may be
     ``encoder_pixels`` (B, 3, S, S), normalised, and ``caption``, a text a row.
     """
+
+    part = "light"
 
     def __init__(
         self,
@@ -130,7 +131,10 @@ class LightModule(L.LightningModule):
         self.adapter.to(memory_format=torch.channels_last)
         self.register_buffer("abar", schedule.alphas_cumprod, persistent=False)
         self.register_buffer("null_context", null_text(folder), persistent=False)
-        self.samples = 0
+
+    @property
+    def made_with(self) -> dict[str, Any]:
+        return {"unet_sha256": self.unet_sha256, "encoder_sha256": self.encoder_sha256}
 
     @property
     def unet(self) -> UNet2DConditionModel:
@@ -143,7 +147,7 @@ class LightModule(L.LightningModule):
         return cast(ImageEncoder, self.frozen[1].to(self.device))
 
     def setup(self, stage: str) -> None:
-        dtype = FROZEN_DTYPES.get(str(self.trainer.precision), torch.float32)
+        dtype = frozen_dtype(self.trainer.precision)
         learning = {id(p) for p in self.parameters()}
         for module in self.frozen:
             for parameter in module.parameters():
@@ -242,32 +246,6 @@ class LightModule(L.LightningModule):
         encoder = cast(_TextEncoder, self.frozen[2].to(self.device))
         pairs = zip(batch["caption"], without_text.tolist(), strict=True)
         return encoder(["" if drop else text for text, drop in pairs])
-
-    def configure_optimizers(self) -> dict:
-        settings = self.hparams
-        return adamw(
-            self,
-            learning_rate=settings["learning_rate"],
-            weight_decay=settings["weight_decay"],
-            warmup=settings["warmup_steps"],
-            decay=settings["decay"],
-        )
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["light"] = {
-            "samples": self.samples,
-            "unet_sha256": self.unet_sha256,
-            "encoder_sha256": self.encoder_sha256,
-        }
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Raises ``ValueError`` for a checkpoint that was made with another UNet or encoder."""
-        facts = checkpoint["light"]
-        if facts["unet_sha256"] != self.unet_sha256:
-            raise ValueError("the checkpoint was trained with another UNet than that of base")
-        if facts["encoder_sha256"] != self.encoder_sha256:
-            raise ValueError("the checkpoint was trained with another image encoder")
-        self.samples = facts["samples"]
 
 
 class _TextEncoder(nn.Module):

@@ -49,7 +49,7 @@ def warmup_stable_decay(
 
     def factor(step: int) -> float:
         left = (steps - step) / max(decay * steps, 1)
-        return min((step + 1) / warmup, 1.0, max(left, 0.02))
+        return min((step + 1) / max(warmup, 1), 1.0, max(left, 0.02))
 
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

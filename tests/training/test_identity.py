@@ -151,7 +151,7 @@ def test_a_checkpoint_of_another_unet_is_refused(module_of, new_base, tmp_path):
     again.on_load_checkpoint(checkpoint)
     assert again.samples == 77
     new_base(tmp_path, seed=9)
-    with pytest.raises(ValueError, match="another UNet"):
+    with pytest.raises(ValueError, match="another unet_sha256"):
         IdentityModule(str(tmp_path)).on_load_checkpoint(checkpoint)
 
 

@@ -114,12 +114,12 @@ def test_another_unet_is_refused(run, workplace, new_base, tmp_path, monkeypatch
     folder, _, last = run
     new_base(tmp_path / "base", seed=9)
     module = LightModule(str(tmp_path / "base"), "runs/farl", resampler_width=64)
-    with pytest.raises(ValueError, match="another UNet"):
+    with pytest.raises(ValueError, match="another unet_sha256"):
         module.on_load_checkpoint(last)
     config = yaml.safe_load((folder / "config.yaml").read_text())
     config["model"]["init_args"]["base"] = str(tmp_path / "base")
     (tmp_path / "other.yaml").write_text(yaml.safe_dump(config))
-    with pytest.raises(ValueError, match="another UNet"):
+    with pytest.raises(ValueError, match="another unet_sha256"):
         training.export.light(
             folder / "last.ckpt", output=tmp_path / "out", config=tmp_path / "other.yaml"
         )

@@ -83,9 +83,7 @@ def test_shards_of_another_command_are_refused(workplace, stored):
 
 def test_what_is_missing_is_said_before_any_picture_is_read(workplace, tmp_path, monkeypatch):
     monkeypatch.setenv("CAMOUFLAGE_MODELS", str(tmp_path))
-    monkeypatch.setattr(
-        "training.encode_controls.find_pictures", lambda _: pytest.fail("it was read")
-    )
+    monkeypatch.setattr("training.preparation.find_pictures", lambda _: pytest.fail("it was read"))
     output = CliRunner().invoke(
         app, ["controls", str(workplace / "pictures"), "--output", str(tmp_path / "out")]
     )

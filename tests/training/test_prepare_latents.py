@@ -10,6 +10,7 @@ import typer
 from PIL import Image
 
 import training.encode
+import training.preparation
 from camouflage.denoise.latents import encode, pixels_from_pictures
 from training.encode import latents
 from training.frozen import load_autoencoder
@@ -157,7 +158,7 @@ def test_a_torn_record_of_the_look_is_gone_on_with(pictures, tmp_path, monkeypat
 
 
 def test_a_picture_that_changed_meanwhile_is_listed(pictures, vae, tmp_path, monkeypatch, picture):
-    plan = training.encode.make_plan
+    plan = training.preparation.make_plan
 
     def then_change(*args, **kwargs):
         result = plan(*args, **kwargs)
@@ -165,7 +166,7 @@ def test_a_picture_that_changed_meanwhile_is_listed(pictures, vae, tmp_path, mon
         (pictures / "4.png").unlink()
         return result
 
-    monkeypatch.setattr(training.encode, "make_plan", then_change)
+    monkeypatch.setattr(training.preparation, "make_plan", then_change)
     prepare(pictures, vae, tmp_path / "out")
     reasons = left_out(tmp_path / "out")
     assert reasons["photos/2.png"].startswith("changed")
