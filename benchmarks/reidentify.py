@@ -179,10 +179,11 @@ def _like(first: Anonymizer, settings: Recipe) -> Anonymizer:
     """Another recipe on the same networks."""
     if settings.model != first.recipe.model:
         return Anonymizer.from_recipe(settings)
+    same = settings.detection_score == first.recipe.detection_score
     return Anonymizer(
         settings,
         pipeline=first.pipeline,
-        detector=first.detector,
+        detector=first.detector if same else None,
         recogniser=first.recogniser,
     )
 

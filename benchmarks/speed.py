@@ -127,7 +127,7 @@ class Job:
         few = next(n for n in range(1, 1000) if steps_run(n, self.strength) == FEW)
         fewer: dict[str, Any] = {"num_inference_steps": few} if few < self.steps else {}
         interval = {"guidance_start": 0.2, "guidance_end": 0.8}
-        end = {"control_end": dict.fromkeys(pipeline.config["controls"], 0.6)}
+        end = {"control_end": 0.6}
         changes: dict[str, dict[str, Any]] = {
             "closed-form identity": {"identity": "analytic"},
             **({f"{FEW} steps": fewer} if fewer else {}),

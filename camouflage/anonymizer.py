@@ -261,7 +261,7 @@ class Anonymizer:
         faces = given_faces(result.regions, picture.pixels, detector=self.detector)
         subjects = self.subjects(picture, faces)
         if self.recipe.scope == "scene":
-            rows.append(self.redrawer.shown_frame(picture.pixels))
+            rows.append(self.redrawer.shown_frame(picture.pixels, faces))
         elif self.recipe.scope == "people":
             bodies = self.bodies(picture, self.faces(picture))
             subjects = [*ground.body_subjects(self.redrawer, picture, bodies, faces), *subjects]

@@ -51,8 +51,9 @@ class Subject:
 class Attempt:
     """What was tried on one face, and dlib's distance after it.
 
-    ``anonymization_scale`` and ``strength`` are None where the face was covered, not redrawn;
-    ``distance`` is None where it could not be compared and was judged by its pixels.
+    ``anonymization_scale`` and ``strength`` are None where the face was covered, not redrawn; the
+    scale also with the method light, which has none. ``distance`` is None where it could not be
+    compared and was judged by its pixels.
     """
 
     method: AttemptMethod

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from camouflage import __version__
 from camouflage.evaluate.command import evaluate
 from camouflage.swap.command import app as pool
+from camouflage.terminal import leave, say, shown, wrong_usage_is_2
 from camouflage.weights.command import app as models
 
 if TYPE_CHECKING:
@@ -217,18 +218,18 @@ def anonymize(
         "on_nobody": on_nobody,
         "on_refusal": on_refusal,
     }
-    with _wrong_usage_is_2():
+    with wrong_usage_is_2():
         settings = _recipe(recipe, model=model, changes=changes)
-        command.keep_users_recipe(recipe or settings.model, settings, output)
+        command.keep_users_recipe(recipe, settings, output)
         found = find_jobs(
             inputs, output=output, sheet=sheet, boxes=write_boxes, masks=write_masks, maps=show_maps
         )
         names = [job.relative for job in found.jobs]
         places = command.load_places(boxes, names, output, detect=detect)
     if found.passed_over:
-        _say(f"{found.passed_over} files that are no pictures were passed over")
+        say(f"{found.passed_over} files that are no pictures were passed over")
     if not found.jobs:
-        _say("no pictures were found")
+        say("no pictures were found")
     placing: dict[str, Any] = {
         "device": device,
         "dtype": dtype,
@@ -239,10 +240,10 @@ def anonymize(
     if placing:
         from camouflage.placing import place_of
 
-        with _wrong_usage_is_2():
+        with wrong_usage_is_2():
             place_of(settings, **placing)
     with (
-        _wrong_usage_is_2(),
+        wrong_usage_is_2(),
         command.machine_lines() if json_lines else nullcontext() as tell,
     ):
         report = command.run_jobs(
@@ -271,7 +272,7 @@ def demo(
     from camouflage.batch import Job, command
 
     changes = {"anonymization_scale": anonymization_scale}
-    with _wrong_usage_is_2(), tempfile.TemporaryDirectory() as folder:
+    with wrong_usage_is_2(), tempfile.TemporaryDirectory() as folder:
         settings = _recipe(None, model=model, changes=changes)
         source = Path(folder) / "astronaut.png"
         _save_astronaut(source)
@@ -280,7 +281,7 @@ def demo(
     command.print_report(report)
     if report.exit_status:
         raise typer.Exit(report.exit_status)
-    _say(f"before | after: {output / job.sheet}")
+    say(f"before | after: {output / job.sheet}")
 
 
 @app.command()
@@ -315,7 +316,7 @@ def audit(
     from camouflage.subjects.faces import FaceDetector
     from camouflage.write import write_bytes
 
-    with _wrong_usage_is_2():
+    with wrong_usage_is_2():
         pairs = find_pairs(originals, results)
         if not 0 < threshold <= 2:
             raise SettingError(f"expected a threshold in (0, 2], got {threshold}")
@@ -336,7 +337,7 @@ def audit(
             text = json.dumps({"summary": end, "pictures": pictures}, indent=1)
             write_bytes(text.encode(), report, overwrite=True, private=True)
     except CamouflageError as error:
-        _leave(str(error), status=1)
+        leave(str(error), status=1)
     if json_lines:
         typer.echo(json.dumps({"summary": end}))
     else:
@@ -365,7 +366,6 @@ def _summarize_audit(found: Sequence[Audited]) -> None:
     from rich.table import Table
 
     from camouflage.audit.folders import STATES
-    from camouflage.batch.report import shown
 
     console = Console()
     for one in found:
@@ -386,27 +386,6 @@ def _save_astronaut(path: Path) -> None:
     from skimage.data import astronaut
 
     Image.fromarray(astronaut()).save(path)
-
-
-@contextmanager
-def _wrong_usage_is_2() -> Iterator[None]:
-    from camouflage.errors import SettingError
-
-    try:
-        yield
-    except SettingError as error:
-        _leave(str(error), status=2)
-
-
-def _say(message: str) -> None:
-    typer.echo(message, err=True)
-
-
-def _leave(message: str, *, status: int) -> NoReturn:
-    from camouflage.batch.report import shown
-
-    _say("\n".join(shown(line) for line in f"camouflage: {message}".split("\n")))
-    raise typer.Exit(status)
 
 
 def main() -> None:

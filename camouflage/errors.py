@@ -12,6 +12,7 @@
     ├── NonFiniteResult       the model returned NaN or infinity
     ├── OutOfMemory           one face alone does not fit into memory (also a MemoryError)
     ├── AuditRefused          the audit did not pass; the result stays locked
+    ├── ControlFailed         of `camouflage.evaluate`: its figures would mean nothing
     └── OutputError           a result that cannot be written where it was asked for
         └── OutputLost        nothing can be written there any more: it ends a run
 

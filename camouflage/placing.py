@@ -189,8 +189,7 @@ def _require_annotators(recipe: Recipe, pipeline: Any) -> None:
     if not isinstance(recipe, BaseRecipe):
         weights.require(pipeline.scene_annotators.needed([], caption=False, people=people))
         return
-    used = {**pipeline.config["default_weights"], **recipe.control_weights}
-    names = [name for name, weight in used.items() if weight > 0]
+    names = list(pipeline.weights_in_use(recipe.control_weights))
     annotators = pipeline.scene_annotators
     caption = recipe.prompt is None and annotators.has_captioner
     weights.require(annotators.needed(names, caption=caption, people=people))

@@ -58,7 +58,8 @@ class Recipe(_Strict):
     method: str
     """"base" or "light": which of the two methods, and so which settings beside these."""
     model: Annotated[str, Field(min_length=1)]
-    """A size ("mini", "tiny") or a folder in ``save_pretrained`` layout."""
+    """A size ("mini", "mini-light", "sd15", "sd15-light", "tiny"), a folder in ``save_pretrained``
+    layout or a repository of the hub."""
     scope: Literal["faces", "people", "scene"]
     """What is redrawn: faces, bodies with or without a visible face, or the whole picture."""
     scene_px: Annotated[int, Field(ge=64, le=4096)]

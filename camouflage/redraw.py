@@ -140,8 +140,7 @@ class Redrawer(ABC):
 
         Raises `OutOfMemory`.
         """
-        view = self.view(pixels)
-        known = faces_in(scaling(pixels.shape[:2], view.shape[:2]), faces)
+        view, known = self._view_of(pixels, faces)
         drawn = _unless_out_of_memory(
             lambda: [self._drawn_frame(view, known, name, key, attempt)], 1
         )
@@ -171,9 +170,25 @@ class Redrawer(ABC):
     def shown(self, subject: Subject, key: str) -> list[NDArray[np.uint8]]:
         """A subject as the model sees it, and what steers it, (h, w, 3) uint8 each."""
 
+    def shown_frame(
+        self, pixels: NDArray[np.uint8], faces: Sequence[Face] = ()
+    ) -> list[NDArray[np.uint8]]:
+        """A whole picture as `frame` shows it to the model, and what steers the first attempt."""
+        view, known = self._view_of(pixels, faces)
+        return [view, *self._frame_steering(view, known)]
+
     @abstractmethod
-    def shown_frame(self, pixels: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
-        """The same of a whole picture."""
+    def _frame_steering(
+        self, view: NDArray[np.uint8], faces: Sequence[Face]
+    ) -> list[NDArray[np.uint8]]:
+        """What steers a picture of the model's size; ``faces`` as in `_drawn_frame`."""
+
+    def _view_of(
+        self, pixels: NDArray[np.uint8], faces: Sequence[Face]
+    ) -> tuple[NDArray[np.uint8], list[Face]]:
+        """The view, and the faces as they lie in it."""
+        view = self.view(pixels)
+        return view, list(faces_in(scaling(pixels.shape[:2], view.shape[:2]), faces))
 
     def view(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """A whole picture at the size at which `frame` shows it to the model."""

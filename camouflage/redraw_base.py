@@ -43,18 +43,14 @@ class BaseRedrawer(Redrawer):
     _steering: dict[str, Steering] = field(init=False, default_factory=dict, repr=False)
 
     def _check(self) -> None:
-        recipe, config = self.recipe, self.pipeline.config
-        if unknown := sorted(set(recipe.control_weights) - set(config["controls"])):
-            raise SettingError(
-                f"control_weights: unknown control {unknown}; this pipeline has "
-                f"{config['controls']}"
-            )
+        recipe = self.recipe
+        weights = self.pipeline.weights_in_use(recipe.control_weights)
         if self.aligned and recipe.text_guidance != 1:
             raise SettingError(f"{recipe.model} has no text encoder: text_guidance must be 1")
         if recipe.negative_prompt is not None and recipe.text_guidance == 1:
             raise SettingError("negative_prompt: it acts only with a text_guidance other than 1")
         if recipe.fused_controls:
-            self.pipeline.require_fused(self.control_weights)
+            self.pipeline.require_fused(weights)
         scales = [self.numbers(rung)[0] for rung in recipe.ladder]
         has_net = getattr(self.pipeline, "identity_controlnet", True) is not None
         if recipe.identity == "learned" and not has_net and any(scale != 1 for scale in scales):
@@ -65,8 +61,8 @@ class BaseRedrawer(Redrawer):
 
     @property
     def control_weights(self) -> dict[str, float]:
-        """The weight of each control in this recipe."""
-        return {**self.pipeline.config["default_weights"], **self.recipe.control_weights}
+        """The weight of each control that this recipe computes."""
+        return self.pipeline.weights_in_use(self.recipe.control_weights)
 
     def numbers(self, rung: Rung) -> tuple[float, float]:
         """Anonymization scale and strength of an attempt."""
@@ -96,7 +92,7 @@ class BaseRedrawer(Redrawer):
         new = [i for i, name in enumerate(names) if name not in self._steering]
         if new:
             some = [pictures[i] for i in new]
-            maps = self.pipeline.annotate(some, self._maps_in_use)
+            maps = self.pipeline.annotate(some, list(self.control_weights))
             prompts = self.recipe.prompt
             texts = self.pipeline.captions(some) if prompts is None else [prompts] * len(new)
             for k, i in enumerate(new):
@@ -105,10 +101,6 @@ class BaseRedrawer(Redrawer):
                     prompt=None if texts is None else texts[k],
                 )
         return [self._steering[name] for name in names]
-
-    @property
-    def _maps_in_use(self) -> list[str]:
-        return [name for name, weight in self.control_weights.items() if weight > 0]
 
     def _drawn_frame(
         self,
@@ -121,11 +113,13 @@ class BaseRedrawer(Redrawer):
         del faces  # the maps steer the whole picture
         return self._run_steered([view], [name], key, attempt)[0]
 
-    def shown_frame(self, pixels: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
-        """The picture as `frame` shows it to the model, and its control maps."""
-        view = self.view(pixels)
-        maps = self.pipeline.annotate([view], self._maps_in_use)
-        return [view, *(several[0] for several in maps.values())]
+    def _frame_steering(
+        self, view: NDArray[np.uint8], faces: Sequence[Face]
+    ) -> list[NDArray[np.uint8]]:
+        """Its control maps."""
+        del faces  # they steer the whole picture
+        maps = self.pipeline.annotate([view], list(self.control_weights))
+        return [several[0] for several in maps.values()]
 
     def shown(self, subject: Subject, key: str) -> list[NDArray[np.uint8]]:
         """Its crop, and its control maps in the first attempt."""
@@ -138,7 +132,7 @@ class BaseRedrawer(Redrawer):
 
         Those of aligned faces change with the attempt, as the shape of the face does.
         """
-        names = self._maps_in_use
+        names = list(self.control_weights)
         if not self.aligned:
             return dict(self.pipeline.annotate([subject.pixels for subject in subjects], names))
         from camouflage.denoise.seeds import generator_for
@@ -178,8 +172,8 @@ class BaseRedrawer(Redrawer):
         output: Any = self.pipeline(
             pictures,
             control_images=maps,
-            control_weights=self.control_weights,
-            control_end=dict.fromkeys(self.pipeline.config["controls"], recipe.control_end),
+            control_weights=self.recipe.control_weights,
+            control_end=recipe.control_end,
             control_every=recipe.control_every,
             fused_controls=recipe.fused_controls,
             control_guidance=recipe.control_guidance,

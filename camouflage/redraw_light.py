@@ -75,10 +75,11 @@ class LightRedrawer(Redrawer):
         faces = self._faces(subject, key, 0)
         return [subject.pixels, *self._swapped([subject.pixels], [faces], 0)]
 
-    def shown_frame(self, pixels: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
-        """The picture as `frame` shows it to the model, and with the first attempt's faces."""
-        view = self.view(pixels)
-        return [view, *self._swapped([view], self.pipeline.find_faces([view]), 0)]
+    def _frame_steering(
+        self, view: NDArray[np.uint8], faces: Sequence[Face]
+    ) -> list[NDArray[np.uint8]]:
+        """The picture with the first attempt's faces."""
+        return self._swapped([view], [self._known_and_found(view, faces)], 0)
 
     @property
     def _swap(self) -> SwapSettings:

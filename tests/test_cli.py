@@ -70,6 +70,14 @@ def test_a_picture(photo: Path, tmp_path: Path) -> None:
     assert Recipe.load(output / "recipe.yaml") == Recipe.load("mini")
 
 
+def test_the_same_command_again_goes_on(photo: Path, tmp_path: Path) -> None:
+    """With a model by its name; the folder has a recipe by then."""
+    arguments = ["anonymize", str(photo), "-o", str(tmp_path / "out"), "--model", "tiny"]
+    for _ in range(2):
+        outcome = runner.invoke(cli.app, arguments)
+        assert outcome.exit_code == 0, outcome.output
+
+
 def test_one_refused_is_status_1(photo: Path, tmp_path: Path) -> None:
     Image.new("RGB", (4, 4)).save(tmp_path / "refused.png")
     arguments = ["anonymize", str(photo), str(tmp_path / "refused.png"), "-o", str(tmp_path / "o")]

@@ -27,10 +27,11 @@ from camouflage.batch.folder import run_folder
 from camouflage.batch.jobs import Job
 from camouflage.batch.manifest import Manifest
 from camouflage.batch.outcome import Outcome
-from camouflage.batch.report import Report, outcome_json, people_lines, shown
+from camouflage.batch.report import Report, outcome_json, people_lines
 from camouflage.errors import CamouflageError, SettingError
 from camouflage.recipe import Recipe, preset_names
 from camouflage.subjects.boxes_file import Places
+from camouflage.terminal import shown
 from camouflage.weights import weights_of
 from camouflage.write import write_bytes
 
@@ -121,14 +122,16 @@ def write_recipe(settings: Recipe, output: Path) -> None:
     write_bytes(settings.dump().encode(), path, overwrite=True)
 
 
-def keep_users_recipe(recipe: str, settings: Recipe, output: Path) -> None:
+def keep_users_recipe(recipe: str | None, settings: Recipe, output: Path) -> None:
     """Raise `SettingError` where a recipe that the user wrote would be replaced by a changed one.
 
-    ``recipe``: the preset or file that was asked for. ``settings``: what the options made of it.
+    ``recipe``: the preset or file that was asked for, if one was. ``settings``: what the options
+    made of it.
     """
     path = output / RECIPE
-    mine = recipe not in preset_names() and path.exists() and path.samefile(recipe)
-    if mine and Recipe.load(recipe) != settings:
+    if recipe is None or recipe in preset_names() or not path.exists():
+        return
+    if path.samefile(recipe) and Recipe.load(recipe) != settings:
         raise SettingError(
             "the run's recipe would be written over your recipe.yaml: use another output folder, "
             "or write the options into it"

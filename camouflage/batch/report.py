@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from camouflage.batch.manifest import STATES
 from camouflage.batch.outcome import Outcome
+from camouflage.terminal import shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,11 +72,6 @@ def outcome_json(outcome: Outcome) -> str:
             "seconds": round(outcome.seconds, 3),
         }
     )
-
-
-def shown(name: str) -> str:
-    """A name for people, safe on a terminal: what is not printable stands as its code."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
 
 
 def people_lines(outcomes: Iterable[Outcome]) -> list[str]:

@@ -6,6 +6,7 @@ A pipeline prepares what is constant over the steps and hands a *predictor* to :
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
@@ -52,8 +53,9 @@ def schedule(scheduler: Sampler, steps: int, strength: float, device: Any) -> Te
             latents.
     """
     _require_latent_scheduler(scheduler)
-    if steps != int(steps):
+    if not (math.isfinite(steps) and steps == int(steps) >= 1):
         raise SettingError(f"num_inference_steps: expected a whole number >= 1, got {steps}")
+    steps = int(steps)
     in_range = 0 < strength <= 1
     kept = steps_run(steps, strength) if in_range else 0
     if kept < 1:

@@ -17,8 +17,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from camouflage.batch.report import shown
 from camouflage.evaluate.tables import LIKENESS, at
+from camouflage.terminal import shown
 
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Okabe and Ito 2008: told apart by all kinds of colour vision."""

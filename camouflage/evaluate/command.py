@@ -7,9 +7,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from camouflage.terminal import leave
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,14 +102,14 @@ def evaluate(
         with _progress() as tell:
             found = measure(settings, tell=tell)
     except (SettingError, OSError) as error:
-        _leave(_text(error), status=2)
+        leave(_text(error), status=2)
     except CamouflageError as error:
-        _leave(str(error), status=1)
+        leave(str(error), status=1)
     try:
         command = published("camouflage", *sys.argv[1:])
         write(found, report, command=command, pictures=pictures)
     except (CamouflageError, OSError) as error:
-        _leave(_text(error), status=1)
+        leave(_text(error), status=1)
     _summarize(found.results)
     typer.echo(f"report: {report / 'report.html'}", err=True)
 
@@ -208,8 +210,3 @@ def _share(value: float | None) -> str:
 
 def _text(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
-
-
-def _leave(message: str, *, status: int) -> NoReturn:
-    typer.echo(f"camouflage: {message}", err=True)
-    raise typer.Exit(status)

@@ -19,7 +19,6 @@ from jinja2 import Environment, StrictUndefined
 from numpy.typing import NDArray
 from PIL import Image
 
-from camouflage.batch.report import shown
 from camouflage.evaluate.charts import DRAWING, PALETTE, looks, roc, scatter, sweep
 from camouflage.evaluate.evaluation import Evaluation
 from camouflage.evaluate.tables import (
@@ -30,6 +29,7 @@ from camouflage.evaluate.tables import (
     reidentification_table,
     strata_tables,
 )
+from camouflage.terminal import shown
 
 KINDS = {
     "best": "Hidden best: furthest from their originals",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from camouflage.batch.report import shown
+from camouflage.terminal import shown
 
 DASH = "–"
 REIDENTIFICATION = {

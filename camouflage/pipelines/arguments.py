@@ -17,6 +17,7 @@ from camouflage.windows import holds_a_step
 Picture: TypeAlias = "Image.Image | np.ndarray"
 Pictures: TypeAlias = "Picture | Sequence[Picture]"
 Texts: TypeAlias = "str | Sequence[str] | None"
+ByControl: TypeAlias = "float | Mapping[str, float] | None"
 Annotators = Literal["aligned_face", "scene"]
 Identity = Literal["learned", "analytic"]
 AttributesOf = Literal["swapped", "original"]
@@ -47,16 +48,16 @@ class Strengths:
     guidance_end: float = 1.0
 
     def __post_init__(self) -> None:
+        for name in ("anonymization_scale", "text_guidance", "control_guidance"):
+            _require(math.isfinite(getattr(self, name)), name, "a finite number", self)
         _require(self.anonymization_scale >= 0, "anonymization_scale", "a number >= 0", self)
         _require(self.control_guidance >= 0, "control_guidance", "a number >= 0", self)
         _require(0 <= self.guidance_rescale <= 1, "guidance_rescale", "a number in [0, 1]", self)
         _require(0 < self.strength <= 1, "strength", "a number in (0, 1]", self)
-        _require(self.steps == int(self.steps) >= 1, "steps", "a whole number >= 1", self)
+        require_whole("num_inference_steps", self.steps)
         in_order = 0 <= self.guidance_start < self.guidance_end <= 1
         expected = "0 <= guidance_start < guidance_end <= 1"
         _require(in_order, "guidance_start", expected, self)
-        for name in ("anonymization_scale", "text_guidance", "control_guidance"):
-            _require(math.isfinite(getattr(self, name)), name, "a finite number", self)
 
     @property
     def weights(self) -> RowWeights:
@@ -72,18 +73,13 @@ class Strengths:
 
 @dataclass(frozen=True, kw_only=True)
 class ControlUse:
-    """How one ControlNet is used: weight (any finite number), on from start to end in [0, 1], and
-    computed at every n-th step."""
+    """How one ControlNet is used: weight, on from start to end in [0, 1], and computed at every
+    n-th step."""
 
     weight: float
     start: float
     end: float
     every: int = 1
-
-    def __post_init__(self) -> None:
-        _require(math.isfinite(self.weight), "weight", "a finite number", self)
-        _require(0 <= self.start < self.end <= 1, "start", "0 <= start < end <= 1", self)
-        _require(self.every == int(self.every) >= 1, "every", "a whole number >= 1", self)
 
 
 def _require(holds: bool, name: str, expected: str, owner: object) -> None:
@@ -91,31 +87,60 @@ def _require(holds: bool, name: str, expected: str, owner: object) -> None:
         raise SettingError(f"{name}: expected {expected}, got {getattr(owner, name)!r} in {owner}")
 
 
+def require_whole(argument: str, number: float, *, least: int = 1) -> int:
+    """``number``, or ``SettingError`` unless it is whole and at least ``least``."""
+    if not (math.isfinite(number) and number == int(number) >= least):
+        raise SettingError(f"{argument}: expected a whole number >= {least}, got {number!r}")
+    return int(number)
+
+
 def controls_in_use(
-    names: Sequence[str],
     weights: Mapping[str, float],
-    start: Mapping[str, float],
-    end: Mapping[str, float],
+    start: ByControl,
+    end: ByControl,
     *,
+    names: Sequence[str],
     every: int = 1,
 ) -> dict[str, ControlUse]:
-    """The nets whose weight is not 0, in the order of ``names``; a weight that is missing is 1.
+    """How the nets of ``weights`` are used; ``names`` are those that the pipeline has.
 
     Raises:
         SettingError: a name that is not in ``names``, or a value out of range.
     """
-    for what, values in (("weights", weights), ("start", start), ("end", end)):
-        require_known(f"control_{what}", values, names)
-    uses = {
-        name: ControlUse(
-            weight=weights.get(name, 1.0),
-            start=start.get(name, 0.0),
-            end=end.get(name, 1.0),
-            every=every,
-        )
-        for name in names
+    every = require_whole("control_every", every)
+    starts, ends = _each("control_start", start, names, 0.0), _each("control_end", end, names, 1.0)
+    for name in names:
+        if not 0 <= starts[name] < ends[name] <= 1:
+            raise SettingError(
+                f"control_start, control_end of {name!r}: expected 0 <= start < end <= 1, got "
+                f"{starts[name]} and {ends[name]}"
+            )
+    return {
+        name: ControlUse(weight=weight, start=starts[name], end=ends[name], every=every)
+        for name, weight in weights.items()
     }
-    return {name: use for name, use in uses.items() if use.weight != 0}
+
+
+def _each(
+    argument: str, given: ByControl, names: Sequence[str], default: float
+) -> dict[str, float]:
+    """One number for each of ``names``."""
+    if given is None:
+        return dict.fromkeys(names, default)
+    if not isinstance(given, Mapping):
+        return dict.fromkeys(names, given)
+    require_known(argument, given, names)
+    return dict.fromkeys(names, default) | dict(given)
+
+
+def require_interval(numbers: Strengths, steps: int) -> None:
+    """Raise ``SettingError`` for an interval of guidance that none of ``steps`` steps lies in."""
+    start, end = numbers.guidance_start, numbers.guidance_end
+    if not holds_a_step(steps, start, end):
+        raise SettingError(
+            f"guidance_start, guidance_end: none of {steps} steps lies wholly in {start:g} to "
+            f"{end:g} of the run; widen it or take more steps"
+        )
 
 
 def require_a_step(uses: Mapping[str, ControlUse], steps: int) -> None:

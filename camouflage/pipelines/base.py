@@ -26,16 +26,19 @@ from camouflage.mini.autoencoder import SmallAutoencoder
 from camouflage.mini.context import NullContext
 from camouflage.pipelines.arguments import (
     Annotators,
-    ControlUse,
+    ByControl,
     Identity,
     OutputType,
     Pictures,
     Strengths,
     Texts,
+    as_texts,
     controls_in_use,
     require_a_step,
     require_choice,
     require_effect,
+    require_interval,
+    require_known,
 )
 from camouflage.pipelines.guided import Guided
 from camouflage.pipelines.in_and_out import Callback, require_text_or_null
@@ -205,8 +208,8 @@ class BasePipeline(
         *,
         control_images: Mapping[str, Pictures] | None = None,
         control_weights: Mapping[str, float] | None = None,
-        control_start: Mapping[str, float] | None = None,
-        control_end: Mapping[str, float] | None = None,
+        control_start: ByControl = None,
+        control_end: ByControl = None,
         prompt: Texts = None,
         negative_prompt: Texts = None,
         text_guidance: float = 1.0,
@@ -239,8 +242,8 @@ class BasePipeline(
             control_images: name to map, or maps, of the pictures' size, for each control whose
                 weight is not 0; None runs the annotators.
             control_weights: name to weight, in the place of the pipeline's own.
-            control_start, control_end: name to fraction in [0, 1] of the steps that are run; a step
-                has a net if it lies wholly between them.
+            control_start, control_end: fraction in [0, 1] of the steps that are run, or name to
+                fraction; a step has a net if it lies wholly between them.
             prompt: a text, or one a picture; None is the caption that the annotators of scenes
                 make, and the null text where there is no captioner. "" is the null text.
             negative_prompt: the text of text guidance's other row; None is the null text.
@@ -295,13 +298,22 @@ class BasePipeline(
             steps=num_inference_steps,
         )
         numbers = replace(numbers, guidance_start=guidance_start, guidance_end=guidance_end)
-        uses = self._uses(control_weights, control_start, control_end, control_every)
+        names = self.config["controls"]
+        weights = self.weights_in_use(control_weights)
+        uses = controls_in_use(
+            weights, control_start, control_end, names=names, every=control_every
+        )
+        require_known("control_images", control_images or {}, names)
+        as_texts("prompt", prompt, len(pictures))
+        as_texts("negative_prompt", negative_prompt, len(pictures))
         if fused_controls:
-            self.require_fused({name: use.weight for name, use in uses.items()})
+            self._fused_use(uses)
         on_step_end = self._step_end(callback_on_step_end, callback_on_step_end_tensor_inputs)
         device = self._execution_device
         timesteps = schedule(self.scheduler, numbers.steps, numbers.strength, device)
         require_a_step(uses, len(timesteps))
+        require_interval(numbers, len(timesteps))
+        self._rescale(numbers)  # or why it cannot be
         w_identity = numbers.weights.identity
         self._require_identity(identity, w_identity)
 
@@ -346,17 +358,6 @@ class BasePipeline(
             for name, number in given.items()
         }
         return Strengths(text_guidance=text_guidance, **numbers)
-
-    def _uses(
-        self,
-        weights: Mapping[str, float] | None,
-        start: Mapping[str, float] | None,
-        end: Mapping[str, float] | None,
-        every: int,
-    ) -> dict[str, ControlUse]:
-        merged = {**self.config["default_weights"], **(weights or {})}
-        names = self.config["controls"]
-        return controls_in_use(names, merged, start or {}, end or {}, every=every)
 
 
 def _require_whole(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -30,9 +31,9 @@ from camouflage.pipelines.arguments import (
     Strengths,
     Texts,
     as_texts,
+    require_known,
 )
 from camouflage.pipelines.conditions import Conditions
-from camouflage.windows import holds_a_step
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -66,10 +67,7 @@ class Guided(Conditions):
         identity: Identity,
         steps: int,
     ) -> Guidance | LimitedInterval:
-        """What is predicted at each of ``steps`` steps; ``texts`` are the two of text guidance.
-
-        Raises `SettingError` for an interval of guidance without a step.
-        """
+        """What is predicted at each of ``steps`` steps; ``texts`` are the two of text guidance."""
         weights = numbers.weights
         learned = identity == "learned" and weights.identity != 0
         parts = _Parts(
@@ -81,11 +79,6 @@ class Guided(Conditions):
         )
         inside = self._guidance(numbers, parts)
         start, end, unguided = numbers.guidance_start, numbers.guidance_end, numbers.unguided
-        if not holds_a_step(steps, start, end):
-            raise SettingError(
-                f"guidance_start, guidance_end: none of {steps} steps lies wholly in {start:g} to "
-                f"{end:g} of the run; widen it or take more steps"
-            )
         if (start, end) == (0, 1) or unguided.weights == weights:
             return inside
         outside = self._guidance(unguided, parts)
@@ -130,6 +123,25 @@ class Guided(Conditions):
         nets = dict(zip(self.config["controls"], self.controlnet.nets, strict=True))
         return tuple(self._control(nets[name], use, conditions[name]) for name, use in uses.items())
 
+    def weights_in_use(self, given: Mapping[str, float] | None = None) -> dict[str, float]:
+        """The weight of each control that is computed, in the order of the pipeline's controls.
+
+        ``given`` go in the place of the pipeline's own; one that neither names is 1, and 0 is not
+        computed.
+
+        Raises:
+            SettingError: a name of another control, or no finite number.
+        """
+        names = self.config["controls"]
+        require_known("control_weights", given or {}, names)
+        every = {**dict.fromkeys(names, 1.0), **self.config["default_weights"], **(given or {})}
+        for name, weight in every.items():
+            if not math.isfinite(weight):
+                raise SettingError(
+                    f"control_weights of {name!r}: expected a finite number, got {weight}"
+                )
+        return {name: every[name] for name in names if every[name] != 0}
+
     def require_fused(self, weights: Mapping[str, float]) -> None:
         """Raise `SettingError` unless there is a fused net that stands for these ``weights``."""
         if self.fused_controlnet is None:
@@ -145,9 +157,8 @@ class Guided(Conditions):
                 "take these, or leave fused_controls out"
             )
 
-    def _fused_control(
-        self, uses: Mapping[str, ControlUse], conditions: Mapping[str, Tensor]
-    ) -> Control:
+    def _fused_use(self, uses: Mapping[str, ControlUse]) -> ControlUse:
+        """How the fused net is used in the place of ``uses``, or why it cannot be."""
         self.require_fused({name: use.weight for name, use in uses.items()})
         first, *others = (replace(use, weight=1.0) for use in uses.values())
         if any(use != first for use in others):
@@ -155,10 +166,15 @@ class Guided(Conditions):
                 "fused_controls: one net has one start and one end; give all controls the same "
                 "control_start and control_end, or leave fused_controls out"
             )
+        return first
+
+    def _fused_control(
+        self, uses: Mapping[str, ControlUse], conditions: Mapping[str, Tensor]
+    ) -> Control:
         # In the order of the controls: a file of settings keeps no order of its own.
         known = [name for name in self.config["controls"] if name in self.config["fused_weights"]]
         condition = fused_condition([conditions[name] for name in known])
-        return self._control(self.fused_controlnet, first, condition)
+        return self._control(self.fused_controlnet, self._fused_use(uses), condition)
 
     def _control(self, net: ControlNetModel, use: ControlUse, condition: Tensor) -> Control:
         return Control(

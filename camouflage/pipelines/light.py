@@ -52,6 +52,7 @@ from camouflage.pipelines.arguments import (
     as_pictures,
     as_texts,
     require_choice,
+    require_whole,
 )
 from camouflage.pipelines.in_and_out import Callback, InAndOut, require_text_or_null
 from camouflage.pipelines.light_faces import (
@@ -60,6 +61,7 @@ from camouflage.pipelines.light_faces import (
     blended,
     chosen_fakes,
     light_faces,
+    require_share,
     swapped_picture,
 )
 from camouflage.pipelines.loading import check_arguments, load_folder
@@ -100,6 +102,8 @@ class LightPipeline(
             that gives none.
         default_swap_side, default_swap_alignment: of the swap.
         random_weights: they were never trained: the audit passes nothing that was drawn with them.
+        encoder_sha256: of the weights that ``image_encoder`` was loaded from, by which a pool is
+            known to be this encoder's; None does not compare.
 
     ``pool`` is a `FacePool` whose embeddings are ``image_encoder``'s; None until one is given.
 
@@ -141,6 +145,7 @@ class LightPipeline(
         default_swap_side: int = 512,
         default_swap_alignment: str = "similarity",
         random_weights: bool = False,
+        encoder_sha256: str | None = None,
     ) -> None:
         super().__init__()
         require_text_or_null(text_encoder, tokenizer, null_context)
@@ -167,6 +172,7 @@ class LightPipeline(
             default_swap_side=default_swap_side,
             default_swap_alignment=default_swap_alignment,
             random_weights=random_weights,
+            encoder_sha256=encoder_sha256,
         )
         self._pool: FacePool | None = None
         self.detector: FaceDetector | None = None
@@ -175,8 +181,8 @@ class LightPipeline(
     def pool(self) -> FacePool | None:
         """The synthetic faces that people get.
 
-        Raises `SettingError` when it is set to one whose embeddings are of another width than the
-        image encoder's: they are another encoder's, and its distances mean nothing here.
+        Raises `SettingError` when it is set to one of another encoder, by the width of its
+        embeddings or the hash of that encoder's weights: its distances mean nothing here.
         """
         return self._pool
 
@@ -188,6 +194,13 @@ class LightPipeline(
                 raise SettingError(
                     f"pool: its embeddings are {width} wide, by {pool.encoder_name}, and this "
                     f"model's {own}: build it again with `camouflage pool build --encoder`"
+                )
+            expected = self.config["encoder_sha256"]
+            if expected is not None and pool.encoder_sha256 != expected:
+                raise SettingError(
+                    f"pool: its embeddings are another encoder's, {pool.encoder_name} of sha256 "
+                    f"{pool.encoder_sha256[:12]}..., and this model's is {expected[:12]}...: "
+                    "build it again with `camouflage pool build --encoder`"
                 )
         self._pool = pool
 
@@ -323,6 +336,13 @@ class LightPipeline(
         self._number("image_prompt_scale", image_prompt_scale)
         self._number("adapter_scale", adapter_scale)
         share = self._default("original_share", original_share)
+        require_share(share)
+        require_whole("fake_rank", fake_rank, least=0)
+        if swapped_images is not None and (swap is not None or swap_threshold != 1 or fake_rank):
+            raise SettingError(
+                "swap, swap_threshold, fake_rank: they say how faces are swapped, and "
+                "swapped_images are swapped already; leave one or the other out"
+            )
         texts = as_texts("prompt", prompt, len(pictures))
         negatives = as_texts("negative_prompt", negative_prompt, len(pictures))
         if g == 1 and negatives is not None:
@@ -343,11 +363,6 @@ class LightPipeline(
                 pictures, faces, settings=swap, threshold=swap_threshold, rank=fake_rank
             )
         else:
-            if swap is not None or swap_threshold != 1 or fake_rank != 0:
-                raise SettingError(
-                    "swap, swap_threshold, fake_rank: they say how faces are swapped, and "
-                    "swapped_images are swapped already; leave one or the other out"
-                )
             swapped = as_pictures("swapped_images", swapped_images)
         start = blended(swapped, pictures, share)
 

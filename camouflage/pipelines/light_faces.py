@@ -136,11 +136,16 @@ def blended(
     Raises:
         SettingError: a share outside [0, 1], or pairs of different sizes.
     """
-    if not 0 <= share <= 1:
-        raise SettingError(f"original_share: expected a number in [0, 1], got {share}")
+    require_share(share)
     if [one.shape for one in swapped] != [one.shape for one in originals]:
         raise SettingError("swapped_images: expected one a picture, of the pictures' size")
     return [
         (np.float32(1 - share) * new + np.float32(share) * old).astype(np.uint8)
         for new, old in zip(swapped, originals, strict=True)
     ]
+
+
+def require_share(share: float) -> None:
+    """Raise `SettingError` for an ``original_share`` outside [0, 1]."""
+    if not 0 <= share <= 1:
+        raise SettingError(f"original_share: expected a number in [0, 1], got {share}")

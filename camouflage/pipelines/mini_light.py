@@ -17,6 +17,7 @@ from camouflage.mini.attributes import SmallAttributeNet
 from camouflage.mini.image_encoder import SmallImageEncoder
 from camouflage.pipelines.base import BasePipeline
 from camouflage.pipelines.light import IMAGE_PROMPT, POOL, LightPipeline
+from camouflage.pipelines.light_encoder import sha256_of
 from camouflage.swap import FacePool
 from camouflage.weights import load_model
 
@@ -55,6 +56,7 @@ def mini_light_pipeline(
         default_original_share=0.0,
         default_swap_side=base.config["size_px"],
         default_swap_alignment="mesh",
+        encoder_sha256=sha256_of(light / "image_encoder"),
     )
     if (light / POOL).is_dir():
         pipeline.pool = FacePool.load(light / POOL)

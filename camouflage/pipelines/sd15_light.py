@@ -81,6 +81,7 @@ def sd15_light_pipeline(
         ),
         text_encoder=parts.text_encoder,
         tokenizer=parts.tokenizer,
+        encoder_sha256=sha256_of(found["farl"]),
     )
     if pool is None and (trained / POOL).is_dir():
         pool = trained / POOL

@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn, Protocol
+from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
+
+from camouflage.terminal import leave, shown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,13 +79,13 @@ def build(
         require_free(output, overwrite=overwrite)
         network = load_encoder(encoder)
     except SettingError as error:
-        _leave(str(error), status=2)
+        leave(str(error), status=2)
     except CamouflageError as error:
-        _leave(str(error), status=1)
+        leave(str(error), status=1)
     try:
         built = _built(pictures, network, output, side=side, suffix=files, overwrite=overwrite)
     except (CamouflageError, OSError) as error:
-        _leave(getattr(error, "strerror", None) or str(error), status=1)
+        leave(getattr(error, "strerror", None) or str(error), status=1)
     _summarize(built)
 
 
@@ -170,9 +172,7 @@ def _progress(of: int) -> Iterator[Callable[[str, str], None]]:
 
         def tell(name: str, reason: str) -> None:
             if reason:
-                bar.console.print(
-                    _shown(f"left out {name}: {reason}"), markup=False, soft_wrap=True
-                )
+                bar.console.print(shown(f"left out {name}: {reason}"), markup=False, soft_wrap=True)
             bar.advance(task)
 
         yield tell
@@ -183,14 +183,3 @@ def _summarize(built: Built) -> None:
         f"{built.count} faces, {built.doubles} left out as doubles, "
         f"{len(built.skipped)} pictures without a usable face"
     )
-
-
-def _shown(text: str) -> str:
-    from camouflage.batch.report import shown
-
-    return shown(text)
-
-
-def _leave(message: str, *, status: int) -> NoReturn:
-    typer.echo(_shown(f"camouflage: {message}"), err=True)
-    raise typer.Exit(status)

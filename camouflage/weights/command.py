@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from camouflage.terminal import leave, say, wrong_usage_is_2
 
 if TYPE_CHECKING:
     from camouflage.weights.entry import Entry
@@ -80,7 +81,7 @@ def fetch(
     from camouflage.weights import entries_of
     from camouflage.weights import fetch as fetch_one
 
-    with _wrong_usage_is_2():
+    with wrong_usage_is_2():
         wanted = entries_of(names)
         if revision is not None and len(wanted) > 1:
             raise SettingError(f"--revision: expected one name with it, got {len(wanted)}")
@@ -106,7 +107,7 @@ def verify(
     """
     from camouflage.weights import TABLE, entries_of, find, where
 
-    with _wrong_usage_is_2():
+    with wrong_usage_is_2():
         wanted = entries_of(names or [name for name in TABLE if where(name) in ("folder", "cache")])
     problems: dict[str, str] = {}
     for entry in wanted:
@@ -139,7 +140,7 @@ def convert(
     from camouflage.weights import entry_of, models_folder
     from camouflage.weights.hub import cached
 
-    with _wrong_usage_is_2():
+    with wrong_usage_is_2():
         entry = entry_of(name)
         hashes = _pairs(sha256 or [])
         try:
@@ -149,7 +150,7 @@ def convert(
             target = output or models_folder() / name
             convert_one(entry, files, target, sha256=hashes, overwrite=overwrite)
         except WeightsError as error:
-            _leave(str(error), status=1)
+            leave(str(error), status=1)
     typer.echo(f"{name}: converted into {target.name}", err=True)
 
 
@@ -186,7 +187,7 @@ def _report(wanted: Sequence[Entry], problems: Mapping[str, str], *, as_json: bo
             row = {"name": entry.name, "ok": problem is None, "here": where(entry.name)}
             typer.echo(json.dumps(row | {"problem": problem, "no_published_hash": unknown}))
         elif problem:
-            _say(problem)
+            say(problem)
         else:
             note = f" (no published hash: {', '.join(unknown)})" if unknown else ""
             typer.echo(f"{entry.name}: here, as it should be{note}")
@@ -244,24 +245,3 @@ def _print_weights(rows: Sequence[Mapping[str, Any]]) -> None:
             style=style,
         )
     Console().print(table)
-
-
-@contextmanager
-def _wrong_usage_is_2() -> Iterator[None]:
-    from camouflage.errors import SettingError
-
-    try:
-        yield
-    except SettingError as error:
-        _leave(str(error), status=2)
-
-
-def _say(message: str) -> None:
-    from camouflage.batch.report import shown
-
-    typer.echo("\n".join(shown(line) for line in message.split("\n")), err=True)
-
-
-def _leave(message: str, *, status: int) -> NoReturn:
-    _say(f"camouflage: {message}")
-    raise typer.Exit(status)

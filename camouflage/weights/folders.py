@@ -64,7 +64,7 @@ def local_folder(name_or_path: str | Path, *, variant: str | None = None, **hub:
         WeightsError: there is no such folder or repository, or it does not pass its check.
     """
     folder = _folder(name_or_path, variant=variant, **hub)
-    check_folder(folder, needs_sums=name_or_path == "mini")
+    check_folder(folder, needs_sums=name_or_path == "mini", whole=_is_here(name_or_path))
     return folder
 
 
@@ -94,7 +94,7 @@ def weights_of(model: str) -> str:
         return _hash_of({f"{part}/{k}": v for part, one in found.items() for k, v in one.items()})
     folder = _folder(model, variant=None)
     digests = digests_of(folder)
-    check_folder(folder, needs_sums=model == "mini", digests=digests)
+    check_folder(folder, needs_sums=model == "mini", digests=digests, whole=_is_here(model))
     return _hash_of(digests)
 
 
@@ -115,6 +115,11 @@ def transformers_folder(name_or_path: str, **hub: Any) -> Path:
     return folder
 
 
+def _is_here(name_or_path: str | Path) -> bool:
+    """Whether it is no repository, of which perhaps a part was fetched."""
+    return name_or_path == "mini" or Path(name_or_path).is_dir()
+
+
 def _folder(name_or_path: str | Path, *, variant: str | None, **hub: Any) -> Path:
     if name_or_path == "mini":
         return mini_folder()
@@ -125,12 +130,16 @@ def _folder(name_or_path: str | Path, *, variant: str | None, **hub: Any) -> Pat
 
 
 def check_folder(
-    folder: Path, *, needs_sums: bool = False, digests: Mapping[str, str] | None = None
+    folder: Path,
+    *,
+    needs_sums: bool = False,
+    digests: Mapping[str, str] | None = None,
+    whole: bool = True,
 ) -> None:
     """Refuse a pipeline's folder that would run foreign code or whose files are not its own.
 
     ``digests``: sha256 by relative name of its weights and configurations, for one who has read
-    them already.
+    them already. Unless ``whole``, files of the list may be missing.
 
     Raises:
         WeightsError: ``model_index.json`` is missing or names classes of other libraries than
@@ -138,7 +147,7 @@ def check_folder(
             it, or is missing; or there is no such list and ``needs_sums`` asks for one.
     """
     _check_classes(folder)
-    if not check_sums(folder, digests=digests) and needs_sums:
+    if not check_sums(folder, digests=digests, whole=whole) and needs_sums:
         raise WeightsError(f"{folder.name}: expected {SUMS} beside the weights; install again")
 
 

@@ -11,11 +11,17 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from camouflage.errors import SettingError, WeightsError
+from camouflage.weights.sums import SUMS
 
 MIRROR = "CAMOUFLAGE_MIRROR"
 """Name of the variable with the address of a mirror, which is asked before the hub."""
 
 _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
+
+SMALL_FILES = ("*.json", "*.txt", SUMS, "pool/faces/*.png", "pool/faces/*.webp")
+"""What of a pipeline's or model's repository is always fetched."""
+WITHOUT_VARIANT = ("ip_adapter/ip_adapter.safetensors", "pool/index.safetensors")
+"""Weights that are stored once, whatever variant is asked for."""
 
 HUB_ARGUMENTS = ("revision", "cache_dir", "token", "local_files_only", "force_download")
 
@@ -56,20 +62,25 @@ def download(
         SettingError: the mirror's address is not one of https.
         WeightsError: neither can be reached or has it, or the disk is full.
     """
+    wanted: dict[str, Any] = {"allow_patterns": list(patterns), "revision": revision}
+    return _fetched(repository, wanted | {"force_download": again, "local_dir": to})
+
+
+def _fetched(repository: str, wanted: dict[str, Any]) -> Path:
+    """What ``snapshot_download`` gives for ``wanted``, by the first source that has it."""
     import huggingface_hub
 
-    wanted: dict[str, Any] = {"allow_patterns": list(patterns), "revision": revision}
-    wanted |= {"force_download": again, "local_dir": to}
     failed: list[Exception] = []
     for source in _sources():
+        asked: dict[str, Any] = wanted | source
         try:
-            return Path(huggingface_hub.snapshot_download(repository, **source, **wanted))
+            return Path(huggingface_hub.snapshot_download(repository, **asked))
         except (*_failures(), ValueError, RuntimeError) as error:
             if is_disk_full(error):
                 raise WeightsError(_no_space(repository)) from error
             failed.append(error)
     raise WeightsError(
-        "; ".join(_reason(error, repository, revision) for error in failed)
+        "; ".join(_reason(error, repository, wanted.get("revision")) for error in failed)
     ) from failed[-1]
 
 
@@ -90,36 +101,35 @@ def snapshot(
 ) -> Path:
     """A whole pipeline's or model's folder: from the local cache, else downloaded.
 
-    ``hub`` may hold :data:`HUB_ARGUMENTS`. Raises `WeightsError` if there is no such repository.
+    ``hub`` may hold :data:`HUB_ARGUMENTS`. Raises `WeightsError` if there is no such repository,
+    or the disk is full.
     """
     import huggingface_hub
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     ends = [f".{variant}", f".{variant}-*"] if variant else [""]
-    wanted = {
-        "allow_patterns": [
-            "*.json",
-            "*.txt",
-            "pool/faces/*.png",
-            "pool/faces/*.webp",
-            *(patterns or [f"*/*{end}.safetensors" for end in ends]),
-        ],
+    parts = [f"*/*{end}.safetensors" for end in ends]
+    wanted: dict[str, Any] = {
+        "allow_patterns": [*SMALL_FILES, *(patterns or [*parts, *WITHOUT_VARIANT])],
         "ignore_patterns": [] if variant else ["*.fp16*.safetensors", "*.non_ema*.safetensors"],
+        **hub,
     }
-    cached_only = {**hub, "local_files_only": True}
     try:
         if not hub.get("force_download"):
+            here: dict[str, Any] = wanted | {"local_files_only": True}
             try:
-                return Path(huggingface_hub.snapshot_download(repository, **wanted, **cached_only))
+                return Path(huggingface_hub.snapshot_download(repository, **here))
             except LocalEntryNotFoundError:
                 if hub.get("local_files_only"):
                     raise
-        return Path(huggingface_hub.snapshot_download(repository, **wanted, **hub))
-    except (*_failures(), HFValidationError) as error:
+        return _fetched(repository, wanted)
+    except (WeightsError, HFValidationError, LocalEntryNotFoundError) as error:
+        if is_disk_full(error):
+            raise
         raise WeightsError(
             f"{Path(repository).name}: expected tiny, mini, mini-light, sd15, sd15-light, a folder "
             "in save_pretrained layout, or a repository of the hub that is in the local cache or "
-            f"can be reached ({type(error).__name__})"
+            f"can be reached ({type(error.__cause__ or error).__name__})"
         ) from error
 
 

@@ -88,6 +88,13 @@ def test_a_name_may_be_a_setting_and_a_name_again_is_another_seed(folders):
     assert method["seeds"]["spread"] == 0
 
 
+def test_names_move_no_cursor(tmp_path):
+    outcome = run(tmp_path, "bad\x08\x07", "--report", tmp_path / "report")
+    assert outcome.exit_code == 2
+    assert "\x07" not in outcome.output
+    assert "\\x08" in outcome.output
+
+
 def test_a_control_that_fails_is_status_1_and_writes_no_figures(folders):
     originals, results, report = folders
     swapped = list(originals.iterdir())

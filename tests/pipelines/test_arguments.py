@@ -101,17 +101,22 @@ WRONG = {
     "strength 0": ({"strength": 0}, "strength"),
     "strength 2": ({"strength": 2}, "strength"),
     "no step left": ({"strength": 0.1}, "num_inference_steps"),
-    "half a step": ({"num_inference_steps": 2.5}, "steps"),
+    "half a step": ({"num_inference_steps": 2.5}, "num_inference_steps: .* whole"),
+    "steps nan": ({"num_inference_steps": float("nan")}, "num_inference_steps: .* whole"),
+    "no steps": ({"num_inference_steps": 0}, "num_inference_steps: .* whole"),
     "identity": ({"identity": "perfect"}, "learned"),
     "output type": ({"output_type": "tensor"}, "latent"),
     "weight of whom": ({"control_weights": {"pose": 1}}, "pose"),
-    "weight nan": ({"control_weights": {"colour": float("nan")}}, "finite"),
+    "weight nan": ({"control_weights": {"colour": float("nan")}}, "'colour': .* finite"),
     "start of whom": ({"control_start": {"pose": 0}}, "control_start"),
     "start after end": (
         {"control_start": {"colour": 0.6}, "control_end": {"colour": 0.5}},
         "start < end",
     ),
-    "end above 1": ({"control_end": {"colour": 1.5}}, "end <= 1"),
+    "end above 1": ({"control_end": {"colour": 1.5}}, "'colour': .* end <= 1"),
+    "end 0": ({"control_end": 0.0}, "control_end"),
+    "end nan": ({"control_end": float("nan")}, "control_end"),
+    "every half": ({"control_every": 1.5}, "control_every: .* whole"),
     "map missing": ({"control_images": {"colour": [SMALL]}}, "landmarks"),
     "map unknown": ({"control_images": {"pose": SMALL}}, "pose"),
     "prompt": ({"prompt": "a man"}, "text encoder"),
@@ -131,6 +136,43 @@ def test_wrong_arguments_are_refused(redraw, changed, words):
 def test_maps_of_another_size_are_refused(redraw, maps):
     with pytest.raises(SettingError, match="colour"):
         redraw(control_images={**maps, "colour": [SMALL, SMALL]})
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"prompt": ["a", "b", "c"]},
+        {"guidance_start": 0.9},
+        {"control_images": {"pose": SMALL}},
+        {"control_end": 0.1},
+    ],
+    ids=str,
+)
+def test_what_is_wrong_is_said_before_anything_is_computed(pipe, redraw, monkeypatch, changed):
+    monkeypatch.setattr(pipe.vae, "encode", lambda *_: pytest.fail("it was encoded"))
+    monkeypatch.setattr(type(pipe), "annotate", lambda *_: pytest.fail("maps were drawn"))
+    with pytest.raises(SettingError):
+        redraw(**{"control_images": None, **changed})
+
+
+def test_a_whole_number_of_steps_may_be_a_float(redraw):
+    assert torch.equal(redraw(num_inference_steps=4.0), redraw(num_inference_steps=4))
+
+
+def test_one_end_is_that_of_every_control(redraw, pipe):
+    each = dict.fromkeys(pipe.config["controls"], 0.5)
+    half = redraw(control_end=0.5)
+    assert torch.equal(half, redraw(control_end=each))
+    assert not torch.equal(half, redraw())
+
+
+def test_the_weights_in_use(pipe):
+    names = pipe.config["controls"]
+    assert list(pipe.weights_in_use()) == names
+    assert pipe.weights_in_use({names[0]: 0, names[1]: -0.5}) == {
+        name: {names[1]: -0.5}.get(name, pipe.config["default_weights"].get(name, 1.0))
+        for name in names[1:]
+    }
 
 
 def test_misspelt_options_fail(pipe, pictures):

@@ -436,6 +436,13 @@ def test_an_argument_that_cannot_be_is_named(redraw, change, named):
         redraw(**change)
 
 
+@pytest.mark.parametrize("change", [{"original_share": 1.1}, {"fake_rank": -1}], ids=str)
+def test_what_is_wrong_is_said_before_faces_are_looked_for(redraw, monkeypatch, change):
+    monkeypatch.setattr(LightPipeline, "find_faces", lambda *_: pytest.fail("it looked"))
+    with pytest.raises(SettingError, match=next(iter(change))):
+        redraw(**change)
+
+
 def test_a_misspelt_argument_fails(redraw):
     with pytest.raises(TypeError, match="guidance"):
         redraw(guidance=3.0)

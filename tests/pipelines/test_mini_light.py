@@ -15,6 +15,7 @@ from camouflage.annotators.attributes import CELEBA_ATTRIBUTES
 from camouflage.errors import SettingError, WeightsError
 from camouflage.pipelines.light_encoder import sha256_of
 from camouflage.pipelines.mini_light import mini_light_pipeline
+from camouflage.swap import FacePool
 from camouflage.weights import mini_light_folder, weights_of
 from training.label_attributes import LIVE
 
@@ -40,6 +41,18 @@ def test_the_live_attributes_are_those_that_its_card_names(pipe):
     card = (mini_light_folder() / "README.md").read_text(encoding="utf-8")
     named = {name for name in CELEBA_ATTRIBUTES if name in card.split("The others are 0")[0]}
     assert named == set(LIVE)
+
+
+def test_a_pool_of_another_encoder_is_refused(pipe, tmp_path):
+    """Of the same width, but its distances would mean nothing."""
+    folder = shutil.copytree(mini_light_folder() / "pool", tmp_path / "pool")
+    told = json.loads((folder / "pool.json").read_text())
+    told["encoder_sha256"] = "0" * 64
+    (folder / "pool.json").write_text(json.dumps(told))
+    other, own = FacePool.load(folder), pipe.pool
+    with pytest.raises(SettingError, match="another encoder's"):
+        pipe.pool = other
+    assert pipe.pool is own
 
 
 def test_a_photograph_comes_out_as_somebody_else():

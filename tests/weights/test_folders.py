@@ -30,6 +30,8 @@ from camouflage.weights import (
     write_sums,
 )
 
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -183,17 +185,79 @@ def test_embedded_networks_are_pinned(
 def test_a_repository_comes_from_the_local_cache_without_network(
     saved: Path, tmp_path: Path
 ) -> None:
-    """The hub's own cache layout: refs/main names a commit, snapshots holds its files."""
-    commit = "0123456789abcdef0123456789abcdef01234567"
-    repository = tmp_path / "models--someone--faces"
-    (repository / "refs").mkdir(parents=True)
-    (repository / "refs" / "main").write_text(commit)
-    shutil.copytree(saved, repository / "snapshots" / commit)
+    in_the_cache(saved, tmp_path)
     pipe = BasePipeline.from_pretrained("someone/faces", cache_dir=tmp_path)
     assert torch.equal(
         pipe.unet.conv_in.weight, BasePipeline.from_pretrained("tiny").unet.conv_in.weight
     )
-    assert local_folder("someone/faces", cache_dir=tmp_path, revision=commit).name == commit
+    assert local_folder("someone/faces", cache_dir=tmp_path, revision=COMMIT).name == COMMIT
+
+
+def in_the_cache(folder: Path, cache: Path) -> None:
+    """The hub's own cache layout: refs/main names a commit, snapshots holds its files."""
+    repository = cache / "models--someone--faces"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(COMMIT)
+    shutil.copytree(folder, repository / "snapshots" / COMMIT)
+
+
+@pytest.mark.parametrize("part", ["unet/config.json", "vae/diffusion_pytorch_model.safetensors"])
+def test_a_repository_is_checked_by_its_own_list(saved: Path, tmp_path: Path, part: str) -> None:
+    listed = tmp_path / "listed"
+    shutil.copytree(saved, listed)
+    write_sums(listed)
+    (listed / part).write_bytes((listed / part).read_bytes() + b" ")
+    in_the_cache(listed, tmp_path / "cache")
+    with pytest.raises(WeightsError, match="damaged, incomplete or changed"):
+        local_folder("someone/faces", cache_dir=tmp_path / "cache")
+
+
+def test_a_part_of_a_repository_passes_its_list(saved: Path, tmp_path: Path) -> None:
+    """One variant is fetched, and the list names both."""
+    listed = tmp_path / "listed"
+    shutil.copytree(saved, listed)
+    other = listed / "unet" / "diffusion_pytorch_model.fp16.safetensors"
+    other.write_bytes(b"the other variant")
+    write_sums(listed)
+    other.unlink()
+    in_the_cache(listed, tmp_path / "cache")
+    assert local_folder("someone/faces", cache_dir=tmp_path / "cache").name == COMMIT
+    with pytest.raises(WeightsError, match="fp16"):
+        local_folder(listed)
+
+
+@pytest.mark.parametrize("variant", [None, "fp16"])
+def test_what_is_asked_of_a_repository(
+    saved: Path, monkeypatch: pytest.MonkeyPatch, variant: str | None
+) -> None:
+    """Its list of hashes, and what has no variant; of the mirror first, without the token."""
+    from huggingface_hub.utils import filter_repo_objects
+
+    calls: list[dict] = []
+
+    def download(repository: str, **settings) -> str:
+        calls.append(settings)
+        if settings.get("local_files_only") or "endpoint" in settings:
+            raise LocalEntryNotFoundError("not here")
+        return str(saved)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    monkeypatch.setenv("CAMOUFLAGE_MIRROR", "https://mirror.example")
+    assert local_folder("someone/faces", variant=variant, token="mine") == saved
+    assert [c.get("endpoint") for c in calls] == [None, "https://mirror.example", None]
+    assert [c["token"] for c in calls] == ["mine", False, "mine"]
+    end = f".{variant}" if variant else ""
+    wanted = [
+        "SHA256SUMS",
+        "model_index.json",
+        f"unet/diffusion_pytorch_model{end}.safetensors",
+        "ip_adapter/ip_adapter.safetensors",
+        "pool/index.safetensors",
+        "pool/faces/0.png",
+    ]
+    unwanted = ["unet/diffusion_pytorch_model.bin", "unet/x.fp32.safetensors"][: 1 + bool(variant)]
+    patterns = {k: calls[-1][k] for k in ("allow_patterns", "ignore_patterns")}
+    assert list(filter_repo_objects([*wanted, *unwanted], **patterns)) == wanted
 
 
 def test_what_is_not_in_the_cache_is_downloaded_once_and_without_pickles(
