@@ -1,7 +1,8 @@
 """Replace the people in a photograph by people who do not exist.
 
 `Anonymizer` is the product: a picture in, an audited picture out, or none. `BasePipeline` and
-`LightPipeline` are the methods. Names are loaded when they are first used, so that ``import camouflage`` costs nothing.
+`LightPipeline` are the methods. Names are loaded when they are first used, so that
+``import camouflage`` costs nothing.
 """
 
 from __future__ import annotations
