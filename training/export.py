@@ -115,7 +115,7 @@ def pipeline(
     state = torch.load(checkpoint, map_location="cpu", weights_only=False)["state_dict"]
     module.load_state_dict(state)
     assemble(module, parts).to(torch.float16).save_pretrained(output, max_shard_size=SHARD)
-    write_sums(output)
+    seal(output)
 
 
 @app.command()
@@ -156,7 +156,7 @@ def identity(
         raise ValueError(f"{report} is of other weights: run training.report_identity again")
     text = card(Path(base).name, state, figures, dtype=dtype, parameters=parameters)
     (output / "README.md").write_text(text, encoding="utf-8")
-    write_sums(output)
+    seal(output)
 
 
 @app.command()
@@ -185,11 +185,16 @@ def fused(
         pipe.to(DTYPES[dtype]).save_pretrained(output, max_shard_size=max_shard_size)
     else:
         net.save_pretrained(output, max_shard_size=max_shard_size)
-    forget_paths(output)
     folder = output / "fused_controlnet" if whole else output
     write_fused_weights(folder, module.control_weights)
     (folder / "README.md").write_text(fused_card(state), encoding="utf-8")
-    write_sums(output)
+    seal(output)
+
+
+def seal(folder: Path) -> None:
+    """The last step of every export: no path of this machine, and a list of hashes."""
+    forget_paths(folder)
+    write_sums(folder)
 
 
 def forget_paths(folder: Path) -> None:
@@ -243,7 +248,7 @@ def light(
     numbers = DTYPES[dtype]
     module.adapter.to(numbers).save_pretrained(output / "adapter", max_shard_size=max_shard_size)
     save_image_prompt(module.unet.to(numbers), output / "ip_adapter")
-    write_sums(output)
+    seal(output)
 
 
 @torch.no_grad()

@@ -1,7 +1,6 @@
 """CAMOUFLaGE-Base: anonymization guidance between positive ControlNets and the identity."""
 # No ``from __future__ import annotations``: diffusers reads the types of ``__init__``.
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -42,7 +41,7 @@ from camouflage.pipelines.arguments import (
 )
 from camouflage.pipelines.guided import Guided
 from camouflage.pipelines.in_and_out import Callback, require_text_or_null
-from camouflage.pipelines.loading import check_arguments, load_folder
+from camouflage.pipelines.loading import check_arguments, load_folder, made
 
 
 class BasePipeline(
@@ -169,16 +168,19 @@ class BasePipeline(
         (`camouflage.weights`). A folder that has the name of a size is reached as ``"./mini"``.
 
         Raises:
-            SettingError: ``use_safetensors=False``, ``trust_remote_code``, or a keyword that a size
-                does not take.
+            SettingError: ``use_safetensors=False``, ``trust_remote_code``, a keyword that a size
+                does not take, or a pipeline of the other method.
             WeightsError: weights that are missing, damaged or not what their checksums say.
         """
-        check_arguments(kwargs)
+        check_arguments(BasePipeline, pretrained_model_name_or_path, kwargs)
         if pretrained_model_name_or_path == "tiny":
             return cls._tiny(**kwargs)
         if pretrained_model_name_or_path == "sd15":
-            return cls._sd15(**kwargs)
-        return load_folder(super().from_pretrained, pretrained_model_name_or_path, kwargs)[0]
+            from camouflage.pipelines.sd15 import sd15_pipeline
+
+            return made(sd15_pipeline, "sd15", kwargs)
+        load = super().from_pretrained
+        return load_folder(BasePipeline, load, pretrained_model_name_or_path, kwargs)[0]
 
     @classmethod
     def _tiny(cls, use_safetensors: bool, **kwargs: Any) -> "BasePipeline":
@@ -189,17 +191,6 @@ class BasePipeline(
         if kwargs:
             raise SettingError(f'"tiny" is made in memory and takes dtype only, got {set(kwargs)}')
         return tiny_pipeline() if dtype is None else tiny_pipeline().to(dtype)
-
-    @classmethod
-    def _sd15(cls, use_safetensors: bool, **kwargs: Any) -> "BasePipeline":
-        from camouflage.pipelines.sd15 import sd15_pipeline
-
-        del use_safetensors
-        try:
-            inspect.signature(sd15_pipeline).bind(**kwargs)
-        except TypeError as error:
-            raise SettingError(f'"sd15": {error}') from error
-        return sd15_pipeline(**kwargs)
 
     @torch.no_grad()
     def __call__(

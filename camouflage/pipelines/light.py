@@ -1,7 +1,6 @@
 """CAMOUFLaGE-Light: a swapped face, drawn over by an image prompt and a map of attributes."""
 # No ``from __future__ import annotations``: diffusers reads the types of ``__init__``.
 
-import inspect
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -64,7 +63,7 @@ from camouflage.pipelines.light_faces import (
     require_share,
     swapped_picture,
 )
-from camouflage.pipelines.loading import check_arguments, load_folder
+from camouflage.pipelines.loading import check_arguments, load_folder, made
 from camouflage.subjects.faces import Face, FaceDetector
 from camouflage.swap import FacePool, SwapSettings, save_pool
 
@@ -216,21 +215,21 @@ class LightPipeline(
         :meth:`BasePipeline.from_pretrained`; the image prompt and the pool are in the folder too.
 
         Raises:
-            SettingError: ``use_safetensors=False``, ``trust_remote_code``, or a keyword that a size
-                does not take.
+            SettingError: ``use_safetensors=False``, ``trust_remote_code``, a keyword that a size
+                does not take, or a pipeline of the other method.
             WeightsError: weights that are missing, damaged or not what their checksums say.
         """
-        check_arguments(kwargs)
+        check_arguments(LightPipeline, pretrained_model_name_or_path, kwargs)
         if pretrained_model_name_or_path == "mini-light":
             from camouflage.pipelines.mini_light import mini_light_pipeline
 
-            return _made(mini_light_pipeline, "mini-light", kwargs)
+            return made(mini_light_pipeline, "mini-light", kwargs)
         if pretrained_model_name_or_path == "sd15-light":
             from camouflage.pipelines.sd15_light import sd15_light_pipeline
 
-            return _made(sd15_light_pipeline, "sd15-light", kwargs)
+            return made(sd15_light_pipeline, "sd15-light", kwargs)
         pipeline, folder = load_folder(
-            super().from_pretrained, pretrained_model_name_or_path, kwargs
+            LightPipeline, super().from_pretrained, pretrained_model_name_or_path, kwargs
         )
         load_image_prompt(pipeline.unet, folder / IMAGE_PROMPT)
         if (folder / POOL).is_dir():
@@ -494,15 +493,6 @@ class LightPipeline(
             self.adapter, self.unet, torch.from_numpy(maps).to(z_0.device), scale=scale
         )
         return [feature * has_face.to(feature) for feature in features]
-
-
-def _made(make: Any, name: str, kwargs: dict[str, Any]) -> LightPipeline:
-    kwargs.pop("use_safetensors")
-    try:
-        inspect.signature(make).bind(**kwargs)
-    except TypeError as error:
-        raise SettingError(f'"{name}": {error}') from error
-    return make(**kwargs)
 
 
 def _require_as_many(name: str, given: Sequence[Any], pictures: Sequence[Any]) -> None:

@@ -230,6 +230,20 @@ def test_coarser_colours_are_coarser(face_points, texture):
     assert np.array_equal(coarse[:3], fine[:3]), "outside nothing changes"
 
 
-def test_the_usual_coarseness_is_the_recipes_and_two_fifths_of_the_eye_distance():
-    assert Recipe.load("mini").colour_coarseness == COARSENESS
-    assert pytest.approx(0.4, abs=0.04) == COARSENESS / EYE_DISTANCE
+def test_the_light_at_the_edge_of_a_face_stays(face_points):
+    """Half of the face is dark; at its rim each half is still nearly as it is."""
+    points = face_points(128)
+    region = face_region(points, 128)
+    crop = np.full((128, 128, 3), 200, np.uint8)
+    crop[:, :64] = 60
+    off = np.abs(coarse_colour(crop, region).astype(int) - crop)[..., 0]
+    rim = region & ~eroded(region, 4)
+    rim[:, 56:72] = False
+    inner = eroded(region, round(0.15 * 128))
+    assert off[rim].mean() < 0.5 * off[inner].mean()
+
+
+def test_the_usual_coarseness_is_the_recipes_and_near_the_eye_distance():
+    for name in ("mini", "mini-fast"):
+        assert Recipe.load(name).colour_coarseness == COARSENESS
+    assert pytest.approx(1.0, abs=0.1) == COARSENESS / EYE_DISTANCE

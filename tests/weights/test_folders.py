@@ -15,7 +15,7 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from camouflage.audit import Recogniser
 from camouflage.errors import SettingError, WeightsError
-from camouflage.pipelines import BasePipeline
+from camouflage.pipelines import BasePipeline, LightPipeline
 from camouflage.subjects.faces import FaceDetector
 from camouflage.weights import (
     CENTERFACE,
@@ -289,6 +289,26 @@ def test_a_hub_that_goes_away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     with pytest.raises(WeightsError, match=r"faces: expected .* can be reached"):
         local_folder("someone/faces")
+
+
+@pytest.mark.parametrize(("asked", "name"), [(BasePipeline, "mini-light"), (LightPipeline, "mini")])
+def test_a_size_of_the_other_method_is_named(asked: type, name: str) -> None:
+    other = LightPipeline if asked is BasePipeline else BasePipeline
+    with pytest.raises(SettingError, match=f"load it with {other.__name__}"):
+        asked.from_pretrained(name)
+
+
+def test_a_folder_of_the_other_method_is_named(saved: Path) -> None:
+    with pytest.raises(SettingError, match="load it with BasePipeline"):
+        LightPipeline.from_pretrained(saved)
+
+
+@pytest.mark.parametrize("keyword", ["dtype", "torch_dtype"])
+@pytest.mark.parametrize("source", ["tiny", "folder"])
+def test_the_dtype_has_both_names(saved: Path, keyword: str, source: str) -> None:
+    name = saved if source == "folder" else source
+    pipe = BasePipeline.from_pretrained(name, **{keyword: torch.float16})
+    assert pipe.unet.dtype == torch.float16
 
 
 @pytest.mark.parametrize("name", ["no-such-folder", "no/such", "not a name!", "/no/where"])
