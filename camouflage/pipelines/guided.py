@@ -101,7 +101,7 @@ class Guided(Conditions):
     def _contexts(
         self, texts: tuple[Texts, Texts], weights: RowWeights, pictures: int
     ) -> tuple[Tensor, Tensor]:
-        """Of the text and of no text, each encoded once and only if a row has it."""
+        """Of the text, and of no text if a row has it (else of the text again), each once."""
         given = [as_texts("prompt", texts[0], pictures)]
         if weights.no_text != 0:
             given.append(as_texts("negative_prompt", texts[1], pictures))
