@@ -52,6 +52,8 @@ class FakePipeline:
             "random_weights": False,
         }
 
+    weights_in_use = BasePipeline.weights_in_use
+
     def __call__(self, image: Sequence[NDArray[np.uint8]], **settings) -> SimpleNamespace:
         self.calls.append({"faces": len(image), **settings})
         return SimpleNamespace(images=[Image.fromarray(self.paint(i)) for i in image])
@@ -114,7 +116,7 @@ def test_what_makes_it_faster_reaches_the_pipeline(astronaut) -> None:
     bound(astronaut, seed=7)
     call = bound.pipeline.calls[0]  # type: ignore[attr-defined]
     assert levers.items() <= call.items()
-    assert call["control_end"] == {"landmarks": 0.6, "lineart": 0.6, "colour": 0.6}
+    assert call["control_end"] == 0.6
     assert call["fused_controls"] is False
 
 

@@ -24,6 +24,7 @@ from camouflage.audit import Recogniser
 from camouflage.batch import Manifest, Outcome, command, find_jobs, run_folder
 from camouflage.errors import AuditRefused, SettingError
 from camouflage.picture import Picture
+from camouflage.pipelines import BasePipeline
 from camouflage.subjects.boxes_file import Places
 from camouflage.subjects.cover import ellipse
 
@@ -44,6 +45,8 @@ class FakePipeline:
             "default_weights": {"landmarks": 1.0, "lineart": 1.0, "colour": 1.0},
             "random_weights": False,
         }
+
+    weights_in_use = BasePipeline.weights_in_use
 
     def __call__(self, image, **settings) -> SimpleNamespace:
         return SimpleNamespace(images=[Image.fromarray(self.paint(crop)) for crop in image])
