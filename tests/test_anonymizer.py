@@ -183,6 +183,8 @@ class Memory:
         self.pipeline, self.room, self.error = FakePipeline(noise), room, error
         self.landmarker, self.config = self.pipeline.landmarker, self.pipeline.config
 
+    weights_in_use = BasePipeline.weights_in_use
+
     def __call__(self, image, **settings) -> SimpleNamespace:
         if len(image) > self.room:
             raise self.error

@@ -11,6 +11,7 @@ from PIL import Image
 
 from camouflage import Anonymizer, AuditRefused, GivenRegion, Recipe
 from camouflage.errors import OutOfMemory, SettingError
+from camouflage.pipelines import BasePipeline
 from camouflage.redraw_base import BaseRedrawer
 from camouflage.subjects.faces import Face
 
@@ -36,6 +37,8 @@ class ScenePipeline:
             people=lambda pictures: [[SimpleNamespace(box_xyxy=box) for box in people]],
             person_masks=lambda pictures: [np.zeros(p.shape[:2], bool) for p in pictures],
         )
+
+    weights_in_use = BasePipeline.weights_in_use
 
     def annotate(self, pictures, names):
         self.annotated = getattr(self, "annotated", 0) + len(pictures)
