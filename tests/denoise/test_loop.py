@@ -38,10 +38,16 @@ def test_strength_counts_whole_steps_of_a_second_order_sampler():
     assert scheduler.begin_index == 10
 
 
-@pytest.mark.parametrize(("steps", "strength"), [(10, 0.05), (10, 0.0), (10, 1.1), (0, 0.5)])
-def test_strength_without_a_step_is_refused(steps, strength):
+@pytest.mark.parametrize("strength", [0.05, 0.0, 1.1])
+def test_strength_without_a_step_is_refused(strength):
     with pytest.raises(SettingError, match="strength"):
-        schedule(ddim(), steps, strength, "cpu")
+        schedule(ddim(), 10, strength, "cpu")
+
+
+@pytest.mark.parametrize("steps", [0, -1, 2.5, float("nan"), float("inf")])
+def test_steps_that_are_no_whole_number_are_refused(steps):
+    with pytest.raises(SettingError, match=r"num_inference_steps: .* whole number >= 1"):
+        schedule(ddim(), steps, 0.5, "cpu")
 
 
 @pytest.mark.parametrize("setting", ["clip_sample", "thresholding"])
