@@ -16,12 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camouflage.annotators import face_region, predict_landmarks
+from camouflage.annotators.landmarks import outline
 from camouflage.attempts import Subject
 from camouflage.errors import OutOfMemory, SettingError
 from camouflage.obfuscate import grown
 from camouflage.picture import Picture
 from camouflage.recipe import Recipe, Rung
-from camouflage.subjects.cover import covered, crop_of
+from camouflage.subjects.cover import aligned_crop, covered, crop_of
+from camouflage.subjects.crops import AlignedCrop
 from camouflage.subjects.faces import Face
 from camouflage.subjects.given import GivenFace
 from camouflage.subjects.moved import faces_in, scaling
@@ -76,14 +78,14 @@ class Redrawer(ABC):
     def subjects(self, picture: Picture, faces: Sequence[Face]) -> list[Subject]:
         """Every face with its crop, landmarks and region, which covers the face's box or mask."""
         side = self.pipeline.config["size_px"]
-        heads = [face if self.aligned else with_head(face, picture.size_hw) for face in faces]
-        crops = [crop_of(head, side=side) for head in heads]
+        if not self.aligned:
+            heads = [with_head(face, picture.size_hw) for face in faces]
+            crops = [crop_of(head, side=side) for head in heads]
+            regions = [covered(head, crop) for head, crop in zip(heads, crops, strict=True)]
+            points: list[Any] = [None] * len(faces)
+        else:
+            crops, regions, points = self._by_landmarks(picture, faces, side)
         pixels = [crop.cut(picture.pixels) for crop in crops]
-        regions = [covered(head, crop) for head, crop in zip(heads, crops, strict=True)]
-        points: list[Any] = [None] * len(faces)
-        if self.aligned:
-            points = list(predict_landmarks(self.pipeline.landmarker, pixels))
-            regions = [face_region(p, side) | r for p, r in zip(points, regions, strict=True)]
         return [
             Subject(
                 name=f"{picture.sha256}:{face.box_xyxy}",
@@ -95,6 +97,27 @@ class Redrawer(ABC):
             )
             for i, face in enumerate(faces)
         ]
+
+    def _by_landmarks(
+        self, picture: Picture, faces: Sequence[Face], side: int
+    ) -> tuple[list[AlignedCrop], list[NDArray[np.bool_]], list[NDArray[np.float64]]]:
+        """Crop, region and landmarks of every face; the network sees the aligned crops, as it did
+        when it learned.
+        """
+        straight = [aligned_crop(face, side=side) for face in faces]
+        found = predict_landmarks(
+            self.pipeline.landmarker, [crop.cut(picture.pixels) for crop in straight]
+        )
+        crops, regions, points = [], [], []
+        for face, aligned, points_xy in zip(faces, straight, found, strict=True):
+            outline_xy = aligned.to_picture(outline(points_xy))
+            crop = crop_of(face, side=side, outline_xy=outline_xy)
+            points_xy = crop.to_crop(aligned.to_picture(points_xy))
+            region = face_region(points_xy, side, moved=crop.from_crop(aligned))
+            crops.append(crop)
+            regions.append(region | covered(face, crop))
+            points.append(points_xy)
+        return crops, regions, points
 
     def crops(
         self, subjects: Sequence[Subject], key: str, attempt: int = 0

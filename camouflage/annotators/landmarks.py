@@ -200,23 +200,36 @@ def jittered(
     return shifted
 
 
-def face_region(points_xy: NDArray[np.float64], side: int) -> NDArray[np.bool_]:
+def face_region(
+    points_xy: NDArray[np.float64], side: int, *, moved: NDArray[np.float64] | None = None
+) -> NDArray[np.bool_]:
     """(side, side) bool, True where the face is: what is redrawn and what no map may trace.
 
     The face's oval, a little larger, together with a fixed ellipse from the brows to the chin: the
     crop is aligned, so that even wrong landmarks cannot leave the middle of a face outside.
+    ``moved`` (2, 3) takes an aligned crop's pixels to those of this one, without a turn; None = it
+    is the aligned crop. Raises `SettingError` for points that are not (P, 2) finite numbers.
+    """
+    mask = np.zeros((side, side), np.uint8)
+    grown = np.clip(outline(points_xy), -side, 2 * side)
+    cv2.fillPoly(mask, [np.round(grown * 16).astype(np.int32)], (1,), cv2.LINE_8, 4)
+    matrix = np.eye(2, 3) if moved is None else moved
+    middle = matrix[:, :2] @ template(side)[[0, 1, 3, 4]].mean(0) + matrix[:, 2]
+    unit_px = EYE_DISTANCE * side * np.hypot(matrix[0, 0], matrix[1, 0])
+    axes = np.round(np.array([0.95, 1.15]) * unit_px).astype(int)
+    cv2.ellipse(mask, np.round(middle).astype(int).tolist(), axes.tolist(), 0, 0, 360, (1,), -1)
+    return mask.astype(bool)
+
+
+def outline(points_xy: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(36, 2): the face's oval of landmarks (P, 2), a little larger.
+
     Raises `SettingError` for points that are not (P, 2) finite numbers.
     """
     _require_points(points_xy)
-    mask = np.zeros((side, side), np.uint8)
-    oval = np.clip(points_xy[CONTOURS["oval"]], -side, 2 * side)
+    oval = points_xy[CONTOURS["oval"]]
     middle = oval.mean(0)
-    grown = middle + (oval - middle) * 1.08
-    cv2.fillPoly(mask, [np.round(grown * 16).astype(np.int32)], (1,), cv2.LINE_8, 4)
-    eyes_mouth = template(side)[[0, 1, 3, 4]].mean(0)
-    axes = np.round(np.array([0.95, 1.15]) * EYE_DISTANCE * side).astype(int)
-    cv2.ellipse(mask, np.round(eyes_mouth).astype(int).tolist(), axes.tolist(), 0, 0, 360, (1,), -1)
-    return mask.astype(bool)
+    return middle + (oval - middle) * 1.08
 
 
 def five_points(points_xy: NDArray[np.float64]) -> NDArray[np.float64]:

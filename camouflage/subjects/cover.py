@@ -1,7 +1,8 @@
 """What must be redrawn at a face, whatever its landmarks say: the ellipse of its box, or its mask.
 
-The points of a face fix the scale of its crop. They may be wrong, and a given box may be larger
-than they say, so the crop grows until it holds all that must be redrawn.
+The points of a face fix the turn and the scale of its crop. The face is then moved, and if need be
+made smaller, until all that is redrawn lies well inside: a crop that ends at the chin ends in a
+straight edge across the neck. The points may be wrong, too, or a given box larger than they say.
 """
 
 from __future__ import annotations
@@ -14,32 +15,42 @@ from camouflage.subjects.crops import AlignedCrop, align
 from camouflage.subjects.faces import Box, Face
 from camouflage.subjects.given import GivenFace, average_points
 
-MARGIN = 0.03
-"""Between what must be redrawn and the rim of a crop that was made larger, of its side: there a
-patch is not opaque. Our choice."""
-CUT = 0.04
-"""By how much of its side a crop may cut the ellipse of a face that was *found*. CenterFace's boxes
-reach to just below the chin, which an aligned crop cuts by 0.01 on average: not worth another
-scale than the model was trained on. Given boxes are never cut. Our choice."""
+MARGIN = 0.07
+"""Between what must be redrawn and the rim of its crop, of the side: there lies the patch's soft
+edge (`camouflage.compose`), 9 px of 128. Our choice."""
+STRAY = 0.1
+"""How far out of an aligned crop landmarks are believed, of its side. Our choice."""
 SMALLEST = 0.25
 """A box that fills less of its crop than this has points that do not belong to it. Our choice."""
 
 
-def crop_of(face: Face, *, side: int) -> AlignedCrop:
-    """The crop of ``side`` px, aligned by the face's points, that holds what must be redrawn."""
-    points = face.points_xy
-    crop = align(points, side=side)
+def aligned_crop(face: Face, *, side: int) -> AlignedCrop:
+    """The crop of ``side`` px aligned by the face's points, or by its box if they cannot be its."""
+    crop = align(face.points_xy, side=side)
     if face.size_px * crop.scale < SMALLEST * side:
-        points = average_points(face.box_xyxy)
-        crop = align(points, side=side)
-    reach_px = max(_reach_px(crop, shape) for shape in _shapes(face))
-    half_px = (side - 1) / 2
-    if not isinstance(face, GivenFace) and reach_px <= half_px + CUT * side:
-        return crop
+        return align(average_points(face.box_xyxy), side=side)
+    return crop
+
+
+def crop_of(face: Face, *, side: int, outline_xy: NDArray[np.float64] | None = None) -> AlignedCrop:
+    """The crop of ``side`` px that holds what must be redrawn, turned as the aligned one is.
+
+    ``outline_xy`` (N, 2): the outline of the face by its landmarks, in the picture, which it holds
+    too. The aligned crop is moved by as little as does, and made wider where that is not enough.
+    """
+    crop = aligned_crop(face, side=side)
+    ends = np.concatenate([_ends(crop, shape) for shape in _shapes(face)])
+    if outline_xy is not None:
+        known = crop.to_crop(outline_xy).clip(-STRAY * side, (1 + STRAY) * side)
+        ends = np.concatenate([ends, known])
     # One and a half pixels of the picture: where a tiny face's opacity is resampled.
-    zoom = min(1.0, (half_px - MARGIN * side) / (reach_px + 1.5 * crop.scale))
-    shift = half_px * (1 - zoom)
-    return align(points, side=side, jitter=np.array([[zoom, 0, shift], [0, zoom, shift]]))
+    low, high = ends.min(0) - 1.5 * crop.scale, ends.max(0) + 1.5 * crop.scale
+    first, last = MARGIN * side, side - 1 - MARGIN * side
+    zoom = min(1.0, (last - first) / float((high - low).max()))
+    middle = (side - 1) / 2
+    low, high = (middle + zoom * (end - middle) for end in (low, high))
+    shift = middle * (1 - zoom) + np.maximum(first - low, 0) + np.minimum(last - high, 0)
+    return crop.moved(np.column_stack([zoom * np.eye(2), shift]))
 
 
 def covered(face: Face, crop: AlignedCrop) -> NDArray[np.bool_]:
@@ -72,13 +83,13 @@ def _shapes(face: Face) -> list[_Shape]:
     return [(face.box_xyxy, face.mask), *((box, None) for box in face.also_xyxy)]
 
 
-def _reach_px(crop: AlignedCrop, shape: _Shape) -> float:
-    """How far a shape is from the crop's middle at most, across or down."""
+def _ends(crop: AlignedCrop, shape: _Shape) -> NDArray[np.float64]:
+    """(2, 2): the least and the largest xy of a shape in the pixels of the crop."""
     (x0, y0, x1, y1), mask = shape
     centre = crop.to_crop(np.array([[(x0 + x1 - 1) / 2, (y0 + y1 - 1) / 2]]))[0]
     steps = np.abs(crop.matrix[:, :2] * [(x1 - x0) / 2, (y1 - y0) / 2])
     half = np.hypot(*steps.T) if mask is None else steps.sum(axis=1)  # the box's corners
-    return float((np.abs(centre - (crop.side - 1) / 2) + half).max())
+    return np.stack([centre - half, centre + half])
 
 
 def _drawn(shape: NDArray[np.bool_], corner_xy: tuple, crop: AlignedCrop) -> NDArray[np.bool_]:

@@ -68,6 +68,14 @@ class AlignedCrop:
         scaling = np.array([[factor, 0, (factor - 1) / 2], [0, factor, (factor - 1) / 2]])
         return AlignedCrop(matrix=_chain(scaling, self.matrix), side=side)
 
+    def moved(self, matrix: NDArray[np.float64]) -> AlignedCrop:
+        """The crop to whose pixels ``matrix`` (2, 3) takes those of this one."""
+        return AlignedCrop(matrix=_chain(matrix, self.matrix), side=self.side)
+
+    def from_crop(self, other: AlignedCrop) -> NDArray[np.float64]:
+        """The (2, 3) matrix that takes the pixels of another crop of the picture to this one's."""
+        return _chain(self.matrix, other.inverse)
+
     def inside(self, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
         """(side, side) bool, True where the crop shows a picture of ``size_hw``, not its border."""
         place = self.to_picture(np.indices((self.side, self.side))[::-1].reshape(2, -1).T)
@@ -103,8 +111,8 @@ def align(
     if points.shape != (5, 2) or not np.isfinite(points).all():
         raise SettingError(f"expected five finite xy points, got an array of {points.shape}")
     target = (_FRONTAL * EYE_DISTANCE + [0.5, EYE_HEIGHT]) * side - 0.5
-    matrix = similarity(points, target)
-    return AlignedCrop(matrix=matrix if jitter is None else _chain(jitter, matrix), side=side)
+    crop = AlignedCrop(matrix=similarity(points, target), side=side)
+    return crop if jitter is None else crop.moved(jitter)
 
 
 def template(side: int) -> NDArray[np.float64]:
