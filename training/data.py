@@ -18,7 +18,13 @@ from webdataset.shardlists import split_by_node
 from camouflage.annotators import draw_maps
 from camouflage.annotators.attributes.spatial import spatial_encoding
 from camouflage.annotators.colour import COARSENESS
-from camouflage.annotators.landmarks import MESH_INDICES, MIRROR, five_points, inner_box
+from camouflage.annotators.landmarks import (
+    MESH_INDICES,
+    MIRROR,
+    face_region,
+    five_points,
+    inner_box,
+)
 from training.prepare import MARGIN, SIDE, decode
 
 
@@ -31,7 +37,9 @@ class CropData(L.LightningDataModule):
     encoding, in which what nobody knows is 0.
 
     ``coarseness`` is the range from which each training sample's colour map takes its own, evenly
-    in its logarithm: one model then serves every coarseness in it.
+    in its logarithm: one model then serves every coarseness in it. ``lift_px`` is the range from
+    which each training sample takes by how much its crop is moved up, evenly: as far as a face's
+    region reaches down, the crops of pictures are (`camouflage.subjects.cover`).
     ``epoch_samples`` is how many samples make an epoch (the shards are resampled for ever).
     """
 
@@ -45,6 +53,7 @@ class CropData(L.LightningDataModule):
         controls: Sequence[str] = (),
         degrade: bool = False,
         coarseness: tuple[float, float] = (COARSENESS, COARSENESS),
+        lift_px: tuple[float, float] = (0.0, 0.0),
         attributes: Path | None = None,
         map_side: int | None = None,
     ) -> None:
@@ -53,7 +62,7 @@ class CropData(L.LightningDataModule):
         if map_side is not None and (attributes is None or landmarks is None):
             raise ValueError("maps are made of attributes and landmarks: give both their files")
         self.attributes = None if attributes is None else read_attributes(attributes)
-        self.coarseness = coarseness
+        self.coarseness, self.lift_px = coarseness, lift_px
         self.folder, self.batch_size, self.epoch_samples = Path(folder), batch_size, epoch_samples
         self.workers, self.degrade, self.controls = workers, degrade, tuple(controls)
         self.labels = None if landmarks is None else read_labels(landmarks)
@@ -93,10 +102,11 @@ class CropData(L.LightningDataModule):
     def _train_sample(self, sample: dict) -> dict[str, Tensor]:
         generator = np.random.default_rng(int(torch.randint(2**31, ()).item()))
         flip = bool(generator.random() < 0.5)
-        return self._sample(sample, random_jitter(generator), flip, generator)
+        lift_px = generator.uniform(*self.lift_px)
+        return self._sample(sample, random_jitter(generator), flip, generator, lift_px)
 
     def _heldout_sample(self, sample: dict) -> dict[str, Tensor]:
-        return self._sample(sample, no_jitter(), False, None)
+        return self._sample(sample, no_jitter(), False, None, sum(self.lift_px) / 2)
 
     def _sample(
         self,
@@ -104,7 +114,10 @@ class CropData(L.LightningDataModule):
         matrix: NDArray[np.float64],
         flip: bool,
         generator: np.random.Generator | None,
+        lift_px: float,
     ) -> dict[str, Tensor]:
+        lift = np.array([[1.0, 0, 0], [0, 1.0, -lift_px]])
+        matrix = matrix + np.array([[0, 0, 0], [0, 0, -lift_px]])
         pixels = warp(decode(sample["png"]), matrix, flip)
         if generator is not None and self.degrade:
             pixels = degraded(pixels, generator)
@@ -114,7 +127,10 @@ class CropData(L.LightningDataModule):
             points = mirrored(points) if flip else points
             batch["points_xy"] = torch.from_numpy(points).float()
             coarseness = COARSENESS if generator is None else self._some_coarseness(generator)
-            maps = draw_maps([pixels], points[None], self.controls, coarseness=coarseness)
+            regions = [face_region(points, SIDE, moved=lift)]
+            maps = draw_maps(
+                [pixels], points[None], self.controls, regions=regions, coarseness=coarseness
+            )
             batch |= {name: torch.from_numpy(m[0]).permute(2, 0, 1) for name, m in maps.items()}
         if self.attributes is not None:
             attributes = self.attributes[sample["__key__"]]

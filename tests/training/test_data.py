@@ -109,3 +109,42 @@ def test_one_face_is_on_one_side_of_the_split():
     assert 0.05 <= held.mean() < 0.06
     assert np.array_equal(held, held_out(groups, seed=0))
     assert not np.array_equal(held, held_out(groups, seed=1))
+
+
+def test_lifted_crops_are_moved_up_with_their_points_and_regions(workplace):
+    crops = workplace / "runs" / "crops"
+
+    def batch(**kwargs):
+        data = CropData(
+            crops,
+            batch_size=4,
+            landmarks=crops / "landmarks.npz",
+            controls=["colour", "landmarks"],
+            **kwargs,
+        )
+        return next(iter(data.val_dataloader()))
+
+    plain, lifted = batch(), batch(lift_px=(4.0, 12.0))  # held-out crops are lifted by the middle
+    assert torch.equal(lifted["pixels"][:, :, :-8], plain["pixels"][:, :, 8:])
+    moved = plain["points_xy"] - torch.tensor([0.0, 8.0])
+    torch.testing.assert_close(lifted["points_xy"], moved, atol=1e-4, rtol=0)
+    assert torch.equal(lifted["landmarks"][:, :, :100], plain["landmarks"][:, :, 8:108])
+    # Above the face nothing is blurred: there the colours are the picture's, moved up too.
+    assert torch.equal(lifted["colour"][:, :, :4], plain["colour"][:, :, 8:12])
+
+
+def test_each_training_crop_is_lifted_by_its_own(workplace):
+    crops = workplace / "runs" / "crops"
+    heights = []
+    for lift_px in ((0.0, 0.0), (30.0, 40.0)):
+        data = CropData(
+            crops,
+            batch_size=4,
+            epoch_samples=16,
+            workers=0,
+            landmarks=crops / "landmarks.npz",
+            lift_px=lift_px,
+        )
+        batches = list(data.train_dataloader())
+        heights.append(torch.cat([b["points_xy"] for b in batches])[..., 1].mean())
+    assert 20 < heights[0] - heights[1] < 50
