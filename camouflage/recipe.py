@@ -144,6 +144,8 @@ class BaseRecipe(Recipe):
     """c: how far the control maps are followed away from an unsteered face, 1 = no guidance."""
     guidance_rescale: Annotated[float, Field(ge=0, le=1)]
     """phi: how much of the contrast that an a_s above 1 adds is taken out again, 0 = none."""
+    low_frequency_guidance: Annotated[float, Field(ge=0, le=1)]
+    """kappa: how much of what an a_s above 1 adds may be coarse: colour and light, 1 = all."""
     identity: Literal["learned", "analytic"]
     """The identity function: the identity ControlNet, or its closed form."""
     control_weights: dict[str, Weight]

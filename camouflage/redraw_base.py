@@ -182,6 +182,7 @@ class BaseRedrawer(Redrawer):
             text_guidance=recipe.text_guidance,
             anonymization_scale=anonymization_scale,
             guidance_rescale=recipe.guidance_rescale,
+            low_frequency_guidance=recipe.low_frequency_guidance,
             strength=strength,
             num_inference_steps=recipe.steps,
             identity=recipe.identity,

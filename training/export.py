@@ -331,6 +331,7 @@ def assemble(module: DenoiserModule, parts: Path) -> BasePipeline:
         default_anonymization_scale=1.25,
         default_control_guidance=1.0,
         default_guidance_rescale=1.0,
+        default_low_frequency_guidance=0.0,
     )
 
 

@@ -14,15 +14,22 @@ Source of the idea: Piano et al., CAMOUFLaGE, arXiv 2403.14790; the equation is 
 c is ours: classifier-free guidance (Ho and Salimans 2022, arXiv 2207.12598) with the control maps
 in the place of the class; at c = 1 it is absent.
 
-A scale above 1 extrapolates and so raises the contrast, which shows as burnt colours. The rescale
-phi takes that out again: the predicted latent ``z`` of the sum is brought towards the mean and the
-spread, channel by channel, of the predicted latent ``p`` of the positive rows::
+A scale above 1 extrapolates: it tints what is coarse and raises the contrast, which shows as burnt
+colours. Both can be taken out of the predicted latent ``z`` of the sum again, by that of the
+positive rows, ``p``. With kappa, the low-frequency guidance, only that part of what the scale adds
+stays coarse::
+
+    z <- z - (1 - kappa) blur(z - p)
+
+and with the rescale phi, ``z`` is then brought towards the mean and the spread of ``p``, channel by
+channel::
 
     z <- (1 - phi) z + phi (mean(p) + std(p) / std(z) (z - mean(z)))
 
-Source: Lin et al. 2023, arXiv 2305.08891, who rescale the model's output as a whole; that it is
-done to the predicted latent and by channel is ours. (On a velocity, theirs destroys pictures: at
-low noise most of a velocity is the noise's.)
+Sources: Sadat et al. 2025, arXiv 2506.19713, who guide the levels of a Laplacian pyramid each at
+its own scale; Lin et al. 2023, arXiv 2305.08891, who rescale the model's output as a whole. That
+both are done to the predicted latent, the blur and the statistics by channel are ours. (On a
+velocity, the rescale as published destroys pictures: at low noise most of it is the noise's.)
 """
 
 from __future__ import annotations
@@ -33,6 +40,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from diffusers.models.controlnets.controlnet import ControlNetModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
@@ -61,6 +69,11 @@ ANALYTIC_SCHEDULERS = (
 Others mix the outputs of several noise levels before they predict (PNDM, LMS), or call the model
 between two levels (Heun, KDPM2).
 """
+
+
+COARSE = 1 / 16
+"""Sigma of the blur that tells what is coarse in a latent, of its shorter side: one latent pixel of
+``mini``. Our choice."""
 
 
 class RowWeights(NamedTuple):
@@ -129,20 +142,26 @@ class AnalyticIdentity:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rescale:
-    """Takes out the contrast that a scale above 1 adds; ``phi`` in (0, 1] is how much of it."""
+class Correction:
+    """Takes out of the prediction what a scale above 1 should not have added.
 
-    phi: float
+    ``phi`` in [0, 1] is how much of the contrast goes; ``kappa`` in [0, 1] how much of what is
+    coarse stays.
+    """
+
+    phi: float = 0.0
+    kappa: float = 1.0
     scheduler: Sampler
 
     def __call__(
         self, output: Tensor, positive: Tensor, z_t: Tensor, t: Tensor, step: int
     ) -> Tensor:
-        """``output`` (B, C, h, w) brought towards the statistics of ``positive``, both outputs."""
+        """``output`` (B, C, h, w) brought towards ``positive``, both outputs of the model."""
         alpha, sigma = signal_and_noise(self.scheduler, t, step)
         kind = self.scheduler.config["prediction_type"]
         z, p = (predicted_latent(z_t, one, alpha, sigma, kind) for one in (output, positive))
-        return analytic_identity(z_t, rescaled(z, p, self.phi), alpha, sigma, kind)
+        z = rescaled(fine_guidance(z, p, self.kappa), p, self.phi)
+        return analytic_identity(z_t, z, alpha, sigma, kind)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,14 +169,14 @@ class Guidance:
     """The predictor of anonymization guidance, for :func:`camouflage.denoise.loop.denoise`.
 
     ``positive`` and ``identity`` are the branches of the two; the weights of their rows are those
-    of the sum. ``rescale`` acts only where both are there.
+    of the sum. ``correction`` acts only where both are there.
     """
 
     unet: UNet2DConditionModel
     positive: tuple[Branch, ...]
     identity: tuple[Branch, ...]
     analytic: AnalyticIdentity | None
-    rescale: Rescale | None = None
+    correction: Correction | None = None
     steps: int
 
     @property
@@ -176,10 +195,10 @@ class Guidance:
             parts.append(self.analytic(z_t, t, step))
         output = torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
         count = sum(len(branch.rows) for branch in self.positive)
-        if self.rescale is None or count in (0, len(parts)):
+        if self.correction is None or count in (0, len(parts)):
             return output
         positive = torch.stack(parts[:count]).sum(0) / sum(weights[:count])
-        return self.rescale(output, positive, z_t, t, step)
+        return self.correction(output, positive, z_t, t, step)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -296,9 +315,31 @@ def predicted_latent(
     if prediction_type == "sample":
         return output
     raise SettingError(
-        "guidance_rescale is known for the prediction types epsilon, v_prediction and sample, "
-        f"not for {prediction_type}; leave it 0"
+        "guidance_rescale and low_frequency_guidance are known for the prediction types epsilon, "
+        f"v_prediction and sample, not for {prediction_type}; leave them 0 and 1"
     )
+
+
+def fine_guidance(z: Tensor, like: Tensor, kappa: float) -> Tensor:
+    """``z`` (B, C, h, w) less what is coarse in its difference to ``like``, but for ``kappa``."""
+    if kappa == 1:
+        return z
+    return z - (1 - kappa) * _blurred(z - like, COARSE * min(z.shape[-2:]))
+
+
+def _blurred(x: Tensor, sigma_px: float) -> Tensor:
+    """(B, C, h, w) by a Gaussian; the border goes on."""
+    reach = max(round(3 * sigma_px), 1)
+    offsets = torch.arange(-reach, reach + 1, device=x.device, dtype=x.dtype)
+    kernel = torch.softmax(-0.5 * (offsets / sigma_px) ** 2, 0)
+    channels = x.shape[1]
+    for shape, border in (
+        ((1, 1, 1, -1), (reach, reach, 0, 0)),
+        ((1, 1, -1, 1), (0, 0, reach, reach)),
+    ):
+        padded = F.pad(x, border, mode="replicate")
+        x = F.conv2d(padded, kernel.view(shape).repeat(channels, 1, 1, 1), groups=channels)
+    return x
 
 
 def rescaled(z: Tensor, like: Tensor, phi: float) -> Tensor:

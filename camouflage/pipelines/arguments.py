@@ -33,6 +33,7 @@ class Strengths:
         text_guidance: g, any number; 1 is no text guidance.
         control_guidance: c, any number >= 0; 1 is no guidance by the controls.
         guidance_rescale: phi in [0, 1]; 0 is no rescale.
+        low_frequency_guidance: kappa in [0, 1]; 1 is no correction.
         strength: the part of the way from noise that is gone, in (0, 1].
         steps: of the whole way, >= 1.
         guidance_start, guidance_end: the part of the run in which guidance acts, in [0, 1].
@@ -42,6 +43,7 @@ class Strengths:
     text_guidance: float
     control_guidance: float
     guidance_rescale: float
+    low_frequency_guidance: float
     strength: float
     steps: int
     guidance_start: float = 0.0
@@ -52,7 +54,8 @@ class Strengths:
             _require(math.isfinite(getattr(self, name)), name, "a finite number", self)
         _require(self.anonymization_scale >= 0, "anonymization_scale", "a number >= 0", self)
         _require(self.control_guidance >= 0, "control_guidance", "a number >= 0", self)
-        _require(0 <= self.guidance_rescale <= 1, "guidance_rescale", "a number in [0, 1]", self)
+        for name in ("guidance_rescale", "low_frequency_guidance"):
+            _require(0 <= getattr(self, name) <= 1, name, "a number in [0, 1]", self)
         _require(0 < self.strength <= 1, "strength", "a number in (0, 1]", self)
         require_whole("num_inference_steps", self.steps)
         in_order = 0 <= self.guidance_start < self.guidance_end <= 1

@@ -74,8 +74,8 @@ class BasePipeline(
         size_px: the side of the pictures the weights were trained on.
         default_weights: name to weight; a missing one is 1 (no paper gives them).
         default_strength, default_steps, default_anonymization_scale, default_control_guidance,
-            default_guidance_rescale: for a call that gives none (no paper gives them; a scale above
-            1 pushes the identity away).
+            default_guidance_rescale, default_low_frequency_guidance: for a call that gives none (no
+            paper gives them; a scale above 1 pushes the identity away).
         random_weights: they were never trained, as those of ``tiny``: the audit passes nothing that
             was drawn with them. Saved and loaded with the rest.
 
@@ -121,6 +121,7 @@ class BasePipeline(
         default_anonymization_scale: float = 1.25,
         default_control_guidance: float = 1.0,
         default_guidance_rescale: float = 0.0,
+        default_low_frequency_guidance: float = 1.0,
         random_weights: bool = False,
         fused_weights: dict[str, float] | None = None,
     ) -> None:
@@ -150,6 +151,7 @@ class BasePipeline(
             default_anonymization_scale=default_anonymization_scale,
             default_control_guidance=default_control_guidance,
             default_guidance_rescale=default_guidance_rescale,
+            default_low_frequency_guidance=default_low_frequency_guidance,
             random_weights=random_weights,
             fused_weights=fused_weights,
         )
@@ -207,6 +209,7 @@ class BasePipeline(
         control_guidance: float | None = None,
         anonymization_scale: float | None = None,
         guidance_rescale: float | None = None,
+        low_frequency_guidance: float | None = None,
         strength: float | None = None,
         num_inference_steps: int | None = None,
         identity: Identity = "learned",
@@ -245,6 +248,9 @@ class BasePipeline(
             anonymization_scale: a_s, any number >= 0.
             guidance_rescale: phi in [0, 1], how much of the contrast that a scale above 1 adds is
                 taken out again; 0 is none. It does not act at other scales.
+            low_frequency_guidance: kappa in [0, 1], how much of what a scale above 1 adds may be
+                coarse; 1 is all, 0 leaves colours and light to the positive controls. It does not
+                act at other scales.
             strength: the part of the way from noise that is gone, in (0, 1]; 1 too starts from the
                 noised picture, at the noisiest step.
             num_inference_steps: of the whole way; ``strength`` of them are run.
@@ -285,6 +291,7 @@ class BasePipeline(
             text_guidance=text_guidance,
             control_guidance=control_guidance,
             guidance_rescale=guidance_rescale,
+            low_frequency_guidance=low_frequency_guidance,
             strength=strength,
             steps=num_inference_steps,
         )
@@ -304,7 +311,7 @@ class BasePipeline(
         timesteps = schedule(self.scheduler, numbers.steps, numbers.strength, device)
         require_a_step(uses, len(timesteps))
         require_interval(numbers, len(timesteps))
-        self._rescale(numbers)  # or why it cannot be
+        self._correction(numbers)  # or why it cannot be
         w_identity = numbers.weights.identity
         self._require_identity(identity, w_identity)
 

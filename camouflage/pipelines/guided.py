@@ -17,9 +17,9 @@ from camouflage.denoise import latents as to_latents
 from camouflage.denoise.guidance import (
     AnalyticIdentity,
     Branch,
+    Correction,
     Guidance,
     LimitedInterval,
-    Rescale,
     Row,
     RowWeights,
     require_analytic,
@@ -94,7 +94,7 @@ class Guided(Conditions):
             positive=(*steered, *self._unsteered_branches(weights.unsteered, pictures)),
             identity=self._identity_branches(weights.identity, parts),
             analytic=None if parts.identity else self._analytic(weights.identity, parts.z_0),
-            rescale=self._rescale(numbers),
+            correction=self._correction(numbers),
             steps=parts.steps,
         )
 
@@ -218,8 +218,10 @@ class Guided(Conditions):
             return None
         return AnalyticIdentity(weight=weight, z_0=z_0, scheduler=self.scheduler)
 
-    def _rescale(self, numbers: Strengths) -> Rescale | None:
-        if not (numbers.guidance_rescale > 0 and numbers.anonymization_scale > 1):
+    def _correction(self, numbers: Strengths) -> Correction | None:
+        phi, kappa = numbers.guidance_rescale, numbers.low_frequency_guidance
+        if numbers.anonymization_scale <= 1 or (phi == 0 and kappa == 1):
             return None
-        require_analytic(self.scheduler, "guidance_rescale")
-        return Rescale(phi=numbers.guidance_rescale, scheduler=self.scheduler)
+        setting = "guidance_rescale" if phi > 0 else "low_frequency_guidance"
+        require_analytic(self.scheduler, setting)
+        return Correction(phi=phi, kappa=kappa, scheduler=self.scheduler)

@@ -16,10 +16,11 @@ from diffusers import (
 from camouflage.denoise.guidance import (
     AnalyticIdentity,
     Branch,
+    Correction,
     Guidance,
-    Rescale,
     Row,
     analytic_identity,
+    fine_guidance,
     predicted_latent,
     require_analytic,
     rescaled,
@@ -187,18 +188,18 @@ def test_rescale_takes_out_the_contrast_that_the_scale_adds(name, kind, phi):
     w_text, _, _, w_identity = row_weights(2.0)
     row = Row(weight=w_text, context=random(2, 2, 8))
 
-    def predicted(rescale):
+    def predicted(correction):
         guidance = Guidance(
             unet=Answer(analytic_identity(z_t, z_pos, alpha, sigma, kind)),
             positive=(Branch(rows=(row,), controls=()),),
             identity=(),
             analytic=AnalyticIdentity(weight=w_identity, z_0=z_0, scheduler=scheduler),
-            rescale=rescale,
+            correction=correction,
             steps=6,
         )
         return predicted_latent(z_t, guidance(z_t, t, 0), alpha, sigma, kind)
 
-    plain, z = predicted(None), predicted(Rescale(phi=phi, scheduler=scheduler))
+    plain, z = predicted(None), predicted(Correction(phi=phi, scheduler=scheduler))
     for of in (lambda x: x.mean((2, 3)), lambda x: (x - x.mean((2, 3), keepdim=True)).std((2, 3))):
         # 1e-3: signal and noise of float32 tables, divided by each other twice
         torch.testing.assert_close(
@@ -214,6 +215,44 @@ def test_rescale_leaves_what_has_the_same_statistics():
     torch.testing.assert_close(rescaled(z, z, 0.7), z)
     flat = torch.zeros(1, 4, 3, 3)
     assert torch.isfinite(rescaled(flat, flat, 1.0)).all()
+
+
+def test_what_is_coarse_in_the_push_goes_and_what_is_fine_stays():
+    z, like = random(2, 4, 16, 16), random(2, 4, 16, 16, seed=1)
+    assert fine_guidance(z, like, 1.0) is z
+    torch.testing.assert_close(fine_guidance(like + 3, like, 0.0), like)  # a tint
+    signs = (-1.0) ** (torch.arange(16)[:, None] + torch.arange(16))
+    inner = (..., slice(4, 12), slice(4, 12))  # away from the border, which goes on
+    fine = fine_guidance(like + signs, like, 0.0)
+    torch.testing.assert_close(fine[inner], (like + signs)[inner], atol=1e-3, rtol=0)
+    half = torch.lerp(fine_guidance(z, like, 0.0), z, 0.5)
+    torch.testing.assert_close(fine_guidance(z, like, 0.5), half)
+
+
+def test_what_is_coarse_grows_with_the_latent():
+    """So that one number means the same at every size: a bump of a tenth of the side goes alike."""
+    left = []
+    for side in (16, 32, 64):
+        x = (torch.arange(side) + 0.5) / side - 0.5
+        bump = torch.exp(-0.5 * (x[:, None] ** 2 + x**2) / 0.1**2)[None, None]
+        left.append(float(fine_guidance(bump, torch.zeros_like(bump), 0.0).max()))
+    assert max(left) < 0.5
+    assert max(left) - min(left) < 0.03
+
+
+@pytest.mark.parametrize(("name", "kind"), cases())
+def test_without_its_coarse_part_a_push_keeps_the_means_of_the_positive_rows(name, kind):
+    scheduler = SCHEDULERS[name](kind)
+    z_t, positive, output = (random(2, 4, 8, 8, seed=seed) for seed in range(3))
+    t = schedule(scheduler, 10, 0.6, "cpu")[0]
+    alpha, sigma = signal_and_noise(scheduler, t, 0)
+    corrected = Correction(kappa=0.0, scheduler=scheduler)(output, positive, z_t, t, 0)
+    z, p, before = (
+        predicted_latent(z_t, one, alpha, sigma, kind) for one in (corrected, positive, output)
+    )
+    expected = fine_guidance(before, p, 0.0)
+    torch.testing.assert_close(z, expected, atol=1e-3, rtol=1e-3)
+    assert (z - p).mean((2, 3)).norm() < 0.3 * (before - p).mean((2, 3)).norm()
 
 
 def test_unknown_prediction_type_is_refused():

@@ -219,9 +219,19 @@ def test_bfloat16_runs_and_stays_near_float32(pipe, redraw):
 
 
 @pytest.mark.parametrize("scale", [0.0, 0.5, 1.0])
-def test_rescale_acts_above_scale_1_alone(redraw, scale):
+@pytest.mark.parametrize("correction", [{"guidance_rescale": 0.7}, {"low_frequency_guidance": 0.2}])
+def test_corrections_act_above_scale_1_alone(redraw, scale, correction):
     plain = redraw(anonymization_scale=scale)
-    assert torch.equal(plain, redraw(anonymization_scale=scale, guidance_rescale=0.7))
+    assert torch.equal(plain, redraw(anonymization_scale=scale, **correction))
+
+
+def test_low_frequency_guidance_keeps_the_colours_of_the_positive_controls(redraw):
+    pushed = {"anonymization_scale": 3.0, "output_type": "latent"}
+    plain, fine = redraw(**pushed), redraw(**pushed, low_frequency_guidance=0.0)
+    positive = redraw(anonymization_scale=1.0, output_type="latent")
+    off = [(one - positive).mean((2, 3)).norm() for one in (fine, plain)]
+    assert off[0] < 0.7 * off[1]
+    assert not torch.equal(fine, positive)
 
 
 @pytest.mark.parametrize("identity", ["learned", "analytic"])
@@ -233,8 +243,9 @@ def test_rescale_takes_out_contrast(redraw, identity):
     assert spread[0] * 0.8 < spread[1] < spread[2] * 0.9
 
 
-def test_rescale_is_refused_with_a_scheduler_without_closed_form(pipe, redraw):
+@pytest.mark.parametrize("setting", ["guidance_rescale", "low_frequency_guidance"])
+def test_corrections_are_refused_with_a_scheduler_without_closed_form(pipe, redraw, setting):
     kept, pipe.scheduler = pipe.scheduler, PNDMScheduler.from_config(pipe.scheduler.config)
-    with pytest.raises(SettingError, match="guidance_rescale works with"):
-        redraw(anonymization_scale=1.25, guidance_rescale=0.5)
+    with pytest.raises(SettingError, match=f"{setting} works with"):
+        redraw(anonymization_scale=1.25, **{setting: 0.5})
     pipe.scheduler = kept
