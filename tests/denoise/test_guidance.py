@@ -237,7 +237,7 @@ def test_what_is_coarse_grows_with_the_latent():
         bump = torch.exp(-0.5 * (x[:, None] ** 2 + x**2) / 0.1**2)[None, None]
         left.append(float(fine_guidance(bump, torch.zeros_like(bump), 0.0).max()))
     assert max(left) < 0.5
-    assert max(left) - min(left) < 0.03
+    assert max(left) - min(left) < 0.05  # the smallest has no pixel at the top of the bump
 
 
 @pytest.mark.parametrize(("name", "kind"), cases())

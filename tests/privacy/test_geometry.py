@@ -139,7 +139,8 @@ def test_a_face_that_its_aligned_crop_holds_is_not_moved():
     box = (40, 50, 80, 88)
     points = template(SIDE) / 2 + [28, 34]
     face = Face(box_xyxy=box, points_xy=points, score=0.9)
-    assert np.allclose(crop_of(face, side=SIDE).matrix, align(points, side=SIDE).matrix)
+    plain = align(points, side=SIDE).matrix
+    assert np.allclose(crop_of(face, side=SIDE).matrix, plain, atol=1e-4)  # float32 points
 
 
 def test_a_chin_at_the_rim_moves_the_crop_and_leaves_its_scale():
