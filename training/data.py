@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import lightning as L
 import numpy as np
 import torch
@@ -20,12 +19,22 @@ from camouflage.annotators.attributes.spatial import spatial_encoding
 from camouflage.annotators.colour import COARSENESS
 from camouflage.annotators.landmarks import (
     MESH_INDICES,
-    MIRROR,
     face_region,
     five_points,
     inner_box,
 )
-from training.prepare import MARGIN, SIDE, decode
+from training.augment import (
+    bend,
+    bent,
+    bent_points,
+    degraded,
+    mirrored,
+    no_jitter,
+    random_jitter,
+    relit,
+    warp,
+)
+from training.prepare import SIDE, decode
 
 
 class CropData(L.LightningDataModule):
@@ -39,7 +48,9 @@ class CropData(L.LightningDataModule):
     ``coarseness`` is the range from which each training sample's colour map takes its own, evenly
     in its logarithm: one model then serves every coarseness in it. ``lift_px`` is the range from
     which each training sample takes by how much its crop is moved up, evenly: as far as a face's
-    region reaches down, the crops of pictures are (`camouflage.subjects.cover`).
+    region reaches down, the crops of pictures are (`camouflage.subjects.cover`). ``bend_px`` and
+    ``relight`` are by how much each training crop is bent and put in another light
+    (`training.augment`).
     ``epoch_samples`` is how many samples make an epoch (the shards are resampled for ever).
     """
 
@@ -54,6 +65,8 @@ class CropData(L.LightningDataModule):
         degrade: bool = False,
         coarseness: tuple[float, float] = (COARSENESS, COARSENESS),
         lift_px: tuple[float, float] = (0.0, 0.0),
+        bend_px: float = 0.0,
+        relight: float = 0.0,
         attributes: Path | None = None,
         map_side: int | None = None,
     ) -> None:
@@ -63,6 +76,7 @@ class CropData(L.LightningDataModule):
             raise ValueError("maps are made of attributes and landmarks: give both their files")
         self.attributes = None if attributes is None else read_attributes(attributes)
         self.coarseness, self.lift_px = coarseness, lift_px
+        self.bend_px, self.relight = bend_px, relight
         self.folder, self.batch_size, self.epoch_samples = Path(folder), batch_size, epoch_samples
         self.workers, self.degrade, self.controls = workers, degrade, tuple(controls)
         self.labels = None if landmarks is None else read_labels(landmarks)
@@ -86,11 +100,16 @@ class CropData(L.LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader:
-        shards = sorted(str(p) for p in self.folder.glob("heldout-*.tar"))
-        # No splitter: each of several processes sees all held-out crops.
+        return self.still_dataloader("heldout")
+
+    def still_dataloader(self, split: str, *, every: int = 1) -> DataLoader:
+        """Every so-manieth labelled crop of ``split`` ("train" or "heldout"), varied in no way."""
+        shards = sorted(str(p) for p in self.folder.glob(f"{split}-*.tar"))
+        # No splitter: each of several processes sees all of these crops.
         stream = WebDataset(shards, shardshuffle=False, empty_check=False, nodesplitter=None)
+        stream = stream.select(self._labelled).slice(0, None, every)
         return DataLoader(
-            stream.select(self._labelled).map(self._heldout_sample),  # type: ignore[arg-type]
+            stream.map(self._still_sample),  # type: ignore[arg-type]
             batch_size=self.batch_size,
             collate_fn=collate,
         )
@@ -105,7 +124,7 @@ class CropData(L.LightningDataModule):
         lift_px = generator.uniform(*self.lift_px)
         return self._sample(sample, random_jitter(generator), flip, generator, lift_px)
 
-    def _heldout_sample(self, sample: dict) -> dict[str, Tensor]:
+    def _still_sample(self, sample: dict) -> dict[str, Tensor]:
         return self._sample(sample, no_jitter(), False, None, sum(self.lift_px) / 2)
 
     def _sample(
@@ -119,12 +138,20 @@ class CropData(L.LightningDataModule):
         lift = np.array([[1.0, 0, 0], [0, 1.0, -lift_px]])
         matrix = matrix + np.array([[0, 0, 0], [0, 0, -lift_px]])
         pixels = warp(decode(sample["png"]), matrix, flip)
-        if generator is not None and self.degrade:
-            pixels = degraded(pixels, generator)
+        field = None
+        if generator is not None:
+            if self.bend_px:
+                field = bend(generator, self.bend_px)
+                pixels = bent(pixels, field)
+            if self.relight:
+                pixels = relit(pixels, generator, self.relight)
+            if self.degrade:
+                pixels = degraded(pixels, generator)
         batch = {"pixels": to_tensor(pixels)}
         if self.labels is not None:
             points = self.labels[sample["__key__"]] @ matrix[:, :2].T + matrix[:, 2]
             points = mirrored(points) if flip else points
+            points = points if field is None else bent_points(points, field)
             batch["points_xy"] = torch.from_numpy(points).float()
             coarseness = COARSENESS if generator is None else self._some_coarseness(generator)
             regions = [face_region(points, SIDE, moved=lift)]
@@ -174,55 +201,6 @@ def read_attributes(path: Path) -> dict[str, NDArray[np.float32]]:
         return {key: labels[key] for key in labels.files}
 
 
-def no_jitter() -> NDArray[np.float64]:
-    """The (2, 3) matrix from a stored crop to its middle."""
-    return np.array([[1.0, 0, -MARGIN], [0, 1.0, -MARGIN]])
-
-
-def random_jitter(
-    generator: np.random.Generator, *, turn: float = 4.0, zoom: float = 0.05, shift_px: float = 3.0
-) -> NDArray[np.float64]:
-    """A (2, 3) matrix from a stored crop to one turned (degrees), zoomed and shifted a little."""
-    angle = np.deg2rad(generator.normal(0, turn))
-    scale = np.exp(generator.normal(0, zoom))
-    a = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    middle = np.full(2, MARGIN + (SIDE - 1) / 2)
-    target = np.full(2, (SIDE - 1) / 2) + generator.normal(0, shift_px, 2)
-    return np.column_stack([a, target - a @ middle])
-
-
-def warp(pixels: NDArray[np.uint8], matrix: NDArray[np.float64], flip: bool) -> NDArray[np.uint8]:
-    """(SIDE, SIDE, 3) uint8."""
-    out = cv2.warpAffine(
-        pixels, matrix, (SIDE, SIDE), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
-    return np.ascontiguousarray(out[:, ::-1]) if flip else out  # type: ignore[return-value]
-
-
-def degraded(pixels: NDArray[np.uint8], generator: np.random.Generator) -> NDArray[np.uint8]:
-    """The picture as a worse camera would have taken it: light, colour, blur, noise, a bar."""
-    x = pixels.astype(np.float32)
-    x = (x - 127) * generator.uniform(0.6, 1.25) + 127 + generator.uniform(-40, 40)
-    x *= generator.uniform(0.85, 1.15, 3)
-    if generator.random() < 0.15:
-        x[:] = x.mean(2, keepdims=True)
-    if generator.random() < 0.4:
-        x = cv2.GaussianBlur(x, (0, 0), generator.uniform(0.4, 2.5))
-    if generator.random() < 0.4:
-        x = x + generator.normal(0, generator.uniform(2, 14), x.shape)
-    if generator.random() < 0.2:
-        y0, x0 = generator.integers(0, SIDE - 24, 2)
-        x[y0 : y0 + generator.integers(8, 32), x0 : x0 + generator.integers(8, 48)] = (
-            generator.uniform(0, 255, 3)
-        )
-    return np.clip(x, 0, 255).astype(np.uint8)
-
-
 def to_tensor(pixels: NDArray[np.uint8]) -> Tensor:
     """(H, W, 3) uint8 to (3, H, W) float in [-1, 1]."""
     return torch.from_numpy(pixels.astype(np.float32) / 127.5 - 1).permute(2, 0, 1).contiguous()
-
-
-def mirrored(points_xy: NDArray) -> NDArray:
-    """Points of a mirrored crop, re-ordered so that each index keeps its meaning."""
-    return (points_xy * [-1, 1] + [SIDE - 1, 0])[MIRROR]

@@ -25,7 +25,7 @@ from camouflage.annotators import draw_maps, jittered, predict_landmarks
 from camouflage.annotators.landmarks import five_points, inner_box
 from camouflage.denoise.seeds import generator_for
 from camouflage.pipelines.base import BasePipeline
-from training.data import no_jitter, warp
+from training.augment import no_jitter, warp
 from training.prepare import SIDE, read_shards
 
 BATCH = 16

@@ -1,7 +1,7 @@
 """What must be redrawn at a face, whatever its landmarks say: the ellipse of its box, or its mask.
 
-The points of a face fix the turn and the scale of its crop. The face is then moved, and if need be
-made smaller, until all that is redrawn lies well inside: a crop that ends at the chin ends in a
+The points of a face fix the turn and the scale of its crop. The crop is then moved, and if need be
+made wider, until all that is redrawn lies well inside: a crop that ends at the chin ends in a
 straight edge across the neck. The points may be wrong, too, or a given box larger than they say.
 """
 
