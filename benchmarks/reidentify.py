@@ -48,7 +48,13 @@ KEY = "benchmark"
 
 def results_folder(output: Path, recipe: Recipe, key: str, *, gate: bool) -> Path:
     """One for all that decides the pixels, so that no result of another model is taken for ours."""
-    decides = [recipe.sha256, weights_of(recipe.model), __version__, key, str(gate)]
+    decides = [
+        recipe.sha256,
+        weights_of(recipe.model, start_pool=recipe.pool),
+        __version__,
+        key,
+        str(gate),
+    ]
     return output / "results" / hashlib.sha256(" ".join(decides).encode()).hexdigest()[:16]
 
 

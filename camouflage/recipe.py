@@ -74,6 +74,8 @@ class Recipe(_Strict):
     """How much of the noise schedule is run, 1 = from pure noise."""
     steps: Annotated[int, Field(ge=1, le=1000)]
     """Denoising steps of the whole schedule."""
+    shape_jitter: Annotated[float, Field(ge=0, le=0.3)]
+    """Spread of the random shifts of an aligned face's contours, in eye distances."""
     threshold: Annotated[float, Field(gt=0, le=2)]
     """dlib distance (Euclidean) that original and result must exceed; unit vectors: at most 2."""
     ladder: Annotated[tuple[Rung, ...], Field(strict=False, min_length=1, max_length=100)]
@@ -126,6 +128,11 @@ class Recipe(_Strict):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
     @property
+    def pool(self) -> str | None:
+        """Whose pool of faces it needs beside its model."""
+        return None
+
+    @property
     def sha256(self) -> str:
         """Of the settings, whatever the order or the comments in the file."""
         settings = json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=False)
@@ -146,6 +153,10 @@ class BaseRecipe(Recipe):
     """phi: how much of the contrast that an a_s above 1 adds is taken out again, 0 = none."""
     low_frequency_guidance: Annotated[float, Field(ge=0, le=1)]
     """kappa: how much of what an a_s above 1 adds may be coarse: colour and light, 1 = all."""
+    start_pool: Annotated[str, Field(min_length=1)] | None
+    """Whose pool of synthetic faces gives the face that the noise is laid over ("mini-light", or a
+    folder with ``pool`` and ``image_encoder`` as it has them); null = the original, as published.
+    """
     identity: Literal["learned", "analytic"]
     """The identity function: the identity ControlNet, or its closed form."""
     control_weights: dict[str, Weight]
@@ -161,13 +172,16 @@ class BaseRecipe(Recipe):
     guidances are off), 0 = none. Above 0: faster."""
     guidance_end: Annotated[float, Field(gt=0, le=1)]
     """The part of the run after which nothing is pushed away, 1 = none. Below 1: faster."""
-    shape_jitter: Annotated[float, Field(ge=0, le=0.3)]
-    """Spread of the random shifts of a face's contours, in eye distances."""
     colour_coarseness: Annotated[float, Field(ge=0.02, le=0.5)]
     """Blur of the colours inside a face, as a fraction of the crop's side."""
     ladder: Annotated[  # type: ignore[assignment]  # a narrower kind of rung
         tuple[BaseRung, ...], Field(strict=False, min_length=1, max_length=100)
     ]
+
+    @property
+    def pool(self) -> str | None:
+        """That of the start."""
+        return self.start_pool
 
     @model_validator(mode="after")
     def _guides_somewhere(self) -> BaseRecipe:
@@ -212,8 +226,6 @@ class LightRecipe(Recipe):
     """How its edge is hidden: gradients, or opacity alone."""
     swap_threshold: Annotated[float, Field(ge=0, le=2)]
     """Angular distance that a fake's embedding must exceed, sqrt(2 - 2 cos)."""
-    shape_jitter: Annotated[float, Field(ge=0, le=0.3)]
-    """Spread of the random shifts of a face's contours before the swap, in eye distances."""
     ladder: Annotated[  # type: ignore[assignment]  # a narrower kind of rung
         tuple[LightRung, ...], Field(strict=False, min_length=1, max_length=100)
     ]

@@ -16,14 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camouflage.annotators import face_region, predict_landmarks
-from camouflage.annotators.landmarks import outline
+from camouflage.annotators.landmarks import five_points, jittered, outline
 from camouflage.attempts import Subject
 from camouflage.errors import OutOfMemory, SettingError
 from camouflage.obfuscate import grown
 from camouflage.picture import Picture
 from camouflage.recipe import Recipe, Rung
 from camouflage.subjects.cover import aligned_crop, covered, crop_of
-from camouflage.subjects.crops import AlignedCrop
+from camouflage.subjects.crops import EYE_DISTANCE, AlignedCrop
 from camouflage.subjects.faces import Face
 from camouflage.subjects.given import GivenFace
 from camouflage.subjects.moved import faces_in, scaling
@@ -118,6 +118,22 @@ class Redrawer(ABC):
             regions.append(region | covered(face, crop))
             points.append(points_xy)
         return crops, regions, points
+
+    def shape_of(self, subject: Subject, key: str, attempt: int) -> NDArray[np.float64]:
+        """The landmarks (P, 2) of an aligned face in an attempt: shifted at random, by the spread
+        that the recipe says, in its own eye distances.
+        """
+        from camouflage.denoise.seeds import generator_for
+
+        assert subject.points_xy is not None  # noqa: S101  an aligned face has landmarks
+        five = five_points(subject.points_xy)
+        side = float(np.linalg.norm(five[0] - five[1])) / EYE_DISTANCE
+        return jittered(
+            subject.points_xy,
+            max(round(side), 1),
+            spread=self.recipe.shape_jitter,
+            generator=generator_for(key, f"{subject.name}:shape", attempt),
+        )
 
     def crops(
         self, subjects: Sequence[Subject], key: str, attempt: int = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from camouflage.annotators import draw_maps, jittered
+from camouflage.annotators import draw_maps
 from camouflage.attempts import Subject
 from camouflage.errors import SettingError
 from camouflage.recipe import BaseRecipe, BaseRung, Rung
@@ -18,6 +19,7 @@ from camouflage.subjects.faces import Face
 
 if TYPE_CHECKING:
     from camouflage.pipelines.base import BasePipeline
+    from camouflage.pipelines.starts import Starts
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -51,6 +53,12 @@ class BaseRedrawer(Redrawer):
             raise SettingError("negative_prompt: it acts only with a text_guidance other than 1")
         if recipe.fused_controls:
             self.pipeline.require_fused(weights)
+        if recipe.start_pool is not None and not self.aligned:
+            raise SettingError(
+                f"start_pool: {recipe.model} draws scenes, which start from the original; set it "
+                "to null, or take the preset sd15-light, which swaps faces"
+            )
+        _ = self.start_pool  # or what is missing of it
         scales = [self.numbers(rung)[0] for rung in recipe.ladder]
         has_net = getattr(self.pipeline, "identity_controlnet", True) is not None
         if recipe.identity == "learned" and not has_net and any(scale != 1 for scale in scales):
@@ -73,8 +81,8 @@ class BaseRedrawer(Redrawer):
         pictures, names = [subject.pixels for subject in batch], [subject.name for subject in batch]
         if not self.aligned:
             return self._run_steered(pictures, names, key, attempt)
-        maps = self.maps(batch, key, attempt)
-        return self._run(pictures, maps, self.recipe.prompt, names, key, attempt)
+        maps, starts = self.maps(batch, key, attempt), self.starts(batch, key, attempt)
+        return self._run(pictures, maps, self.recipe.prompt, names, key, attempt, starts=starts)
 
     def _run_steered(
         self, pictures: list[NDArray[np.uint8]], names: list[str], key: str, attempt: int
@@ -122,8 +130,43 @@ class BaseRedrawer(Redrawer):
         return [several[0] for several in maps.values()]
 
     def shown(self, subject: Subject, key: str) -> list[NDArray[np.uint8]]:
-        """Its crop, and its control maps in the first attempt."""
-        return [subject.pixels, *(several[0] for several in self.maps([subject], key).values())]
+        """Its crop, what the noise of the first attempt is laid over, and its control maps."""
+        maps = self.maps([subject], key)
+        starts = self.starts([subject], key) or []
+        return [subject.pixels, *starts, *(several[0] for several in maps.values())]
+
+    def starts(
+        self, subjects: Sequence[Subject], key: str, attempt: int = 0
+    ) -> list[NDArray[np.uint8]] | None:
+        """The crops with a face of the pool, another in each attempt; None: the crops themselves.
+
+        Its shape is that of the control maps.
+        """
+        pool = self.start_pool
+        if pool is None:
+            return None
+        from camouflage.denoise.seeds import generator_for
+
+        return [
+            pool.start(
+                subject.pixels,
+                subject.region,
+                subject.points_xy,
+                self.shape_of(subject, key, attempt),
+                attempt=attempt,
+                generator=generator_for(key, f"{subject.name}:start", attempt),
+            )
+            for subject in subjects
+            if subject.points_xy is not None
+        ]
+
+    @functools.cached_property
+    def start_pool(self) -> Starts | None:
+        """Of the recipe."""
+        from camouflage.pipelines.starts import Starts
+
+        pool = self.recipe.start_pool
+        return None if pool is None else Starts.load(pool)
 
     def maps(
         self, subjects: Sequence[Subject], key: str, attempt: int = 0
@@ -135,19 +178,7 @@ class BaseRedrawer(Redrawer):
         names = list(self.control_weights)
         if not self.aligned:
             return dict(self.pipeline.annotate([subject.pixels for subject in subjects], names))
-        from camouflage.denoise.seeds import generator_for
-
-        side = self.pipeline.config["size_px"]
-        points = [
-            jittered(
-                subject.points_xy,
-                side,
-                spread=self.recipe.shape_jitter,
-                generator=generator_for(key, f"{subject.name}:shape", attempt),
-            )
-            for subject in subjects
-            if subject.points_xy is not None
-        ]
+        points = [self.shape_of(subject, key, attempt) for subject in subjects]
         return draw_maps(
             [subject.pixels for subject in subjects],
             np.stack(points),
@@ -164,6 +195,8 @@ class BaseRedrawer(Redrawer):
         names: list[str],
         key: str,
         attempt: int,
+        *,
+        starts: list[NDArray[np.uint8]] | None = None,
     ) -> list[NDArray[np.uint8]]:
         from camouflage.denoise.seeds import generator_for
 
@@ -171,6 +204,7 @@ class BaseRedrawer(Redrawer):
         anonymization_scale, strength = self.numbers(recipe.ladder[attempt])
         output: Any = self.pipeline(
             pictures,
+            start_images=starts,
             control_images=maps,
             control_weights=self.recipe.control_weights,
             control_end=recipe.control_end,

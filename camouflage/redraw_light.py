@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from camouflage.annotators.landmarks import five_points, inner_box, jittered
 from camouflage.attempts import Subject
 from camouflage.errors import SettingError
 from camouflage.recipe import LightRecipe, LightRung
 from camouflage.redraw import Redrawer
-from camouflage.subjects.crops import EYE_DISTANCE
 from camouflage.subjects.faces import SAME_PLACE, Face, overlap
 
 if TYPE_CHECKING:
@@ -106,7 +104,9 @@ class LightRedrawer(Redrawer):
         """Every face of the crop, in its pixels: those that are known, and others found in it."""
         if subject.points_xy is None:
             return self._known_and_found(subject.pixels, subject.faces)
-        return [self._aligned_face(subject, subject.points_xy, key, attempt)]
+        from camouflage.pipelines.light_faces import face_of_crop
+
+        return [face_of_crop(subject.points_xy, self.shape_of(subject, key, attempt))]
 
     def _known_and_found(self, pixels: NDArray[np.uint8], known: Sequence[Face]) -> list[LightFace]:
         """What Anonymizer knows or was told comes first; nobody is left to a second detector."""
@@ -119,26 +119,6 @@ class LightRedrawer(Redrawer):
             if all(overlap(face.box_xyxy, one.box_xyxy) <= SAME_PLACE for one in known)
         ]
         return light_faces(pixels, [*known, *others], self.pipeline.landmarker)
-
-    def _aligned_face(
-        self, subject: Subject, points_xy: NDArray[np.float64], key: str, attempt: int
-    ) -> LightFace:
-        """The face that an aligned crop was made for, its shape shifted at random."""
-        from camouflage.denoise.seeds import generator_for
-        from camouflage.pipelines.light_faces import LightFace
-        from camouflage.swap import FaceShape
-
-        five = five_points(points_xy)
-        side = float(np.linalg.norm(five[0] - five[1])) / EYE_DISTANCE
-        moved = jittered(
-            points_xy,
-            max(round(side), 1),
-            spread=self.recipe.shape_jitter,
-            generator=generator_for(key, f"{subject.name}:shape", attempt),
-        )
-        x0, y0, x1, y1 = (float(v) for v in inner_box(points_xy))
-        shape = FaceShape(five_xy=five_points(moved), points_xy=moved)
-        return LightFace(box_xyxy=(x0, y0, x1, y1), shape=shape)
 
     def _run(
         self,

@@ -344,3 +344,8 @@ def test_the_sheet_of_maps_has_a_limit() -> None:
     sliver = maps_pixels([[np.zeros((4000, 2, 3), np.uint8), np.zeros((2, 4000, 3), np.uint8)]])
     assert sliver.shape == (260, 1025, 3)
     assert maps_pixels([]).size
+
+
+def test_scenes_start_from_the_original() -> None:
+    with pytest.raises(SettingError, match="start_pool: sd15 draws scenes"):
+        bound(noise, start_pool="mini-light")

@@ -61,11 +61,12 @@ def run_jobs(
         with terminable(), Manifest.open(output / "manifest.jsonl", key=seed) as manifest:
             write_recipe(settings, output)
             anonymizer = load_anonymizer(settings, **(placing or {}))
+            weights = weights_of(settings.model, start_pool=settings.pool)
             with bar:
                 task = bar.add_task("anonymizing", total=len(jobs))
                 for outcome in run_folder(
-                    anonymizer, jobs, output=output, manifest=manifest,
-                    weights=weights_of(settings.model), sheet=sheet, overwrite=overwrite,
+                    anonymizer, jobs, output=output, manifest=manifest, weights=weights,
+                    sheet=sheet, overwrite=overwrite,
                     places=places, boxes=boxes, masks=masks, maps=maps,
                     keep_times=keep_times,
                 ):  # fmt: skip

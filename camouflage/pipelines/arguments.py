@@ -189,6 +189,25 @@ def as_pictures(argument: str, image: Pictures) -> list[np.ndarray]:
     return pictures
 
 
+def as_pictures_like(
+    argument: str, image: Pictures, pictures: Sequence[np.ndarray]
+) -> list[np.ndarray]:
+    """As `as_pictures`, as many and as large as ``pictures``.
+
+    Raises `SettingError`.
+    """
+    several = as_pictures(argument, image)
+    expected, got = (
+        (len(some), some[0].shape[0], some[0].shape[1]) for some in (pictures, several)
+    )
+    if got != expected:
+        raise SettingError(
+            f"{argument}: expected as many pictures as image and their size, (B, H, W) {expected}, "
+            f"got {got}"
+        )
+    return several
+
+
 def _as_array(argument: str, picture: Picture) -> np.ndarray:
     if isinstance(picture, Image.Image) and picture.mode in ("RGB", "L"):
         return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))

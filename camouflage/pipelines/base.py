@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers.loaders import StableDiffusionLoraLoaderMixin, TextualInversionLoaderMixin
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -31,6 +32,7 @@ from camouflage.pipelines.arguments import (
     Pictures,
     Strengths,
     Texts,
+    as_pictures_like,
     as_texts,
     controls_in_use,
     require_a_step,
@@ -199,6 +201,7 @@ class BasePipeline(
         self,
         image: Pictures,
         *,
+        start_images: "Pictures | None" = None,
         control_images: Mapping[str, Pictures] | None = None,
         control_weights: Mapping[str, float] | None = None,
         control_start: ByControl = None,
@@ -233,6 +236,9 @@ class BasePipeline(
         Args:
             image: a PIL picture or a ``uint8 (H, W, 3)`` array, or several of one size, sides
                 divisible by the autoencoder's and the UNet's factors.
+            start_images: what the noise is laid over, as many pictures of the same size; None is
+                ``image`` itself. Maps and identity stay those of ``image``. Ours: a face of nobody
+                in the person's place leaves less to invent.
             control_images: name to map, or maps, of the pictures' size, for each control whose
                 weight is not 0; None runs the annotators.
             control_weights: name to weight, in the place of the pipeline's own.
@@ -285,6 +291,9 @@ class BasePipeline(
         require_choice("identity", identity, Identity)
         require_choice("output_type", output_type, OutputType)
         pictures = self._checked_pictures(image)
+        starts = None
+        if start_images is not None:
+            starts = as_pictures_like("start_images", start_images, pictures)
         generators = to_latents.generators_for(generator, len(pictures))
         numbers = self._numbers(
             anonymization_scale=anonymization_scale,
@@ -321,7 +330,7 @@ class BasePipeline(
         require_effect(numbers, prompt, negative_prompt)
         steered = numbers.anonymization_scale > 0
         maps = self._maps(pictures, control_images, list(uses) if steered else [])
-        z_0 = to_latents.encode(self.vae, to_latents.pixels_from_pictures(pictures).to(device))
+        z_0 = self._encoded(pictures)
         predictor = self._predictor(
             numbers,
             texts=(prompt, negative_prompt),
@@ -331,9 +340,10 @@ class BasePipeline(
             steps=len(timesteps),
         )
 
-        # 3. From the noised encoding of the original, step by step
+        # 3. From the noised encoding of the start, step by step
         noise = to_latents.noise_like(z_0, generators)
-        latents = noised(self.scheduler, z_0, noise, timesteps[0])
+        z_start = z_0 if starts is None else self._encoded(starts)
+        latents = noised(self.scheduler, z_start, noise, timesteps[0])
         with embeddings_computed(predictor.nets):
             latents = denoise(
                 latents,
@@ -348,6 +358,11 @@ class BasePipeline(
         images = self._result(latents, output_type)
         self.maybe_free_model_hooks()
         return ImagePipelineOutput(images=images) if return_dict else (images,)
+
+    def _encoded(self, pictures: Sequence[np.ndarray]) -> torch.Tensor:
+        """(B, C, h, w), scaled."""
+        pixels = to_latents.pixels_from_pictures(pictures).to(self._execution_device)
+        return to_latents.encode(self.vae, pixels)
 
     def _numbers(self, *, text_guidance: float, **given: float | None) -> Strengths:
         """The numbers of a call; those that are None are the pipeline's own."""

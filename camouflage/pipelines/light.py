@@ -28,7 +28,6 @@ from camouflage.adapters.image_prompt import (
 )
 from camouflage.annotators.attributes import AttributeNet
 from camouflage.annotators.image_encoder import (
-    embedding_width,
     encoder_input,
     penultimate_of,
     side_of,
@@ -54,6 +53,7 @@ from camouflage.pipelines.arguments import (
     require_whole,
 )
 from camouflage.pipelines.in_and_out import Callback, InAndOut, require_text_or_null
+from camouflage.pipelines.light_encoder import require_own_pool
 from camouflage.pipelines.light_faces import (
     LightFace,
     attribute_maps,
@@ -188,19 +188,7 @@ class LightPipeline(
     @pool.setter
     def pool(self, pool: FacePool | None) -> None:
         if pool is not None:
-            width, own = pool.embeddings.shape[1], embedding_width(self.image_encoder)
-            if width != own:
-                raise SettingError(
-                    f"pool: its embeddings are {width} wide, by {pool.encoder_name}, and this "
-                    f"model's {own}: build it again with `camouflage pool build --encoder`"
-                )
-            expected = self.config["encoder_sha256"]
-            if expected is not None and pool.encoder_sha256 != expected:
-                raise SettingError(
-                    f"pool: its embeddings are another encoder's, {pool.encoder_name} of sha256 "
-                    f"{pool.encoder_sha256[:12]}..., and this model's is {expected[:12]}...: "
-                    "build it again with `camouflage pool build --encoder`"
-                )
+            require_own_pool(pool, self.image_encoder, sha256=self.config["encoder_sha256"])
         self._pool = pool
 
     @classmethod

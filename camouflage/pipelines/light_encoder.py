@@ -11,8 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camouflage import weights
-from camouflage.annotators.image_encoder import ImageEncoder, embed_pictures, load_image_encoder
+from camouflage.annotators.image_encoder import (
+    ImageEncoder,
+    embed_pictures,
+    embedding_width,
+    load_image_encoder,
+)
 from camouflage.errors import SettingError
+from camouflage.swap import FacePool
 
 MINI = "mini-light"
 
@@ -55,3 +61,21 @@ def sha256_of(folder: Path) -> str:
     files = sorted(folder.glob("*.safetensors"))
     digests = "\n".join(weights.file_sha256(file) for file in files)
     return hashlib.sha256(digests.encode()).hexdigest()
+
+
+def require_own_pool(pool: FacePool, encoder: ImageEncoder, *, sha256: str | None) -> None:
+    """Raise `SettingError` for a pool of another encoder, by the width of its embeddings or the
+    ``sha256`` of the encoder's weights (None is not compared): its distances would mean nothing.
+    """
+    width, own = pool.embeddings.shape[1], embedding_width(encoder)
+    if width != own:
+        raise SettingError(
+            f"pool: its embeddings are {width} wide, by {pool.encoder_name}, and this "
+            f"model's {own}: build it again with `camouflage pool build --encoder`"
+        )
+    if sha256 is not None and pool.encoder_sha256 != sha256:
+        raise SettingError(
+            f"pool: its embeddings are another encoder's, {pool.encoder_name} of sha256 "
+            f"{pool.encoder_sha256[:12]}..., and this model's is {sha256[:12]}...: "
+            "build it again with `camouflage pool build --encoder`"
+        )

@@ -12,7 +12,12 @@ from camouflage.annotators.attributes import predict_attributes
 from camouflage.annotators.attributes.network import AttributeReader
 from camouflage.annotators.attributes.spatial import spatial_encoding
 from camouflage.annotators.image_encoder import ImageEncoder, embed_pictures
-from camouflage.annotators.landmarks import LandmarkNet, predict_landmarks
+from camouflage.annotators.landmarks import (
+    LandmarkNet,
+    five_points,
+    inner_box,
+    predict_landmarks,
+)
 from camouflage.errors import SettingError
 from camouflage.subjects.crops import align
 from camouflage.subjects.faces import Face
@@ -100,6 +105,13 @@ def swapped_picture(
 ) -> NDArray[np.uint8]:
     """``picture`` with every face swapped for its fake, a new (H, W, 3) uint8."""
     return swap_faces(picture, [face.shape for face in faces], fakes, settings).pixels
+
+
+def face_of_crop(points_xy: NDArray[np.float64], shape_xy: NDArray[np.float64]) -> LightFace:
+    """The face that a crop was made for: ``points_xy`` say where, ``shape_xy`` in which shape."""
+    x0, y0, x1, y1 = (float(v) for v in inner_box(points_xy))
+    shape = FaceShape(five_xy=five_points(shape_xy), points_xy=shape_xy)
+    return LightFace(box_xyxy=(x0, y0, x1, y1), shape=shape)
 
 
 def attribute_maps(

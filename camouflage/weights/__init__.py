@@ -17,6 +17,7 @@ from camouflage.weights.folders import (
     local_folder,
     mini_folder,
     mini_light_folder,
+    start_pool_folder,
     transformers_folder,
     weights_of,
 )
@@ -63,6 +64,7 @@ __all__ = [
     "models_folder",
     "require",
     "shapes_of",
+    "start_pool_folder",
     "transformers_folder",
     "weights_of",
     "where",

@@ -52,6 +52,23 @@ def mini_light_folder() -> Path:
     return folder
 
 
+def start_pool_folder(name_or_path: str) -> Path:
+    """The folder with the ``pool`` and the ``image_encoder`` that a recipe's ``start_pool`` names:
+    that of ``mini-light``, or one as it is given. It passed its list of hashes, if it has one.
+
+    Raises:
+        WeightsError: there is no such folder, it lacks one of the two, or it does not pass.
+    """
+    folder = mini_light_folder() if name_or_path == "mini-light" else Path(name_or_path)
+    if lacking := [part for part in ("pool", "image_encoder") if not (folder / part).is_dir()]:
+        raise WeightsError(
+            f"start_pool: expected mini-light or a folder with pool/ and image_encoder/, and "
+            f"{folder.name} has no {' and no '.join(lacking)}; `camouflage pool build` makes pools"
+        )
+    check_sums(folder, known=True)
+    return folder
+
+
 def local_folder(name_or_path: str | Path, *, variant: str | None = None, **hub: Any) -> Path:
     """The folder of ``mini``, a folder as it is given, or a repository of the hub as a folder.
 
@@ -68,16 +85,21 @@ def local_folder(name_or_path: str | Path, *, variant: str | None = None, **hub:
     return folder
 
 
-def weights_of(model: str) -> str:
+def weights_of(model: str, *, start_pool: str | None = None) -> str:
     """What a manifest says of the weights; the name itself for ``tiny``.
+
+    With a ``start_pool``, one hash over both.
 
     One hash over the names and hashes of a folder's weights and configurations, which are checked
     as well, and read once for both. That of ``sd15`` is over the entries of its group, and over
     the annotators and the captioner as far as they are here.
 
     Raises:
-        WeightsError: as `local_folder`.
+        WeightsError: as `local_folder` and `start_pool_folder`.
     """
+    if start_pool is not None:
+        pool = _hash_of(digests_of(start_pool_folder(start_pool)))
+        return _hash_of({"model": weights_of(model), "start_pool": pool})
     if model == "tiny":
         return model
     if model == "sd15":

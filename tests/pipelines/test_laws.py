@@ -249,3 +249,27 @@ def test_corrections_are_refused_with_a_scheduler_without_closed_form(pipe, redr
     with pytest.raises(SettingError, match=f"{setting} works with"):
         redraw(anonymization_scale=1.25, **{setting: 0.5})
     pipe.scheduler = kept
+
+
+def test_a_start_of_its_own_is_what_the_noise_is_laid_over(redraw, pictures):
+    """At a_s = 1 nothing else comes from the picture, given its maps."""
+    other = [picture[::-1].copy() for picture in pictures]
+    started = redraw(start_images=other, anonymization_scale=1)
+    assert torch.equal(started, redraw(image=other, anonymization_scale=1))
+    assert not torch.equal(started, redraw(anonymization_scale=1))
+    assert torch.equal(redraw(start_images=pictures), redraw())
+
+
+def test_the_identity_stays_that_of_the_picture(redraw, pictures):
+    """At a_s = 0 the closed form leads from any start to the picture."""
+    other = [picture[::-1].copy() for picture in pictures]
+    back = {"anonymization_scale": 0, "identity": "analytic", "control_images": {}}
+    torch.testing.assert_close(
+        redraw(start_images=other, **back), redraw(**back), atol=1e-3, rtol=1e-3
+    )
+
+
+@pytest.mark.parametrize("wrong", [lambda p: p[:1], lambda p: [one[:16] for one in p]])
+def test_starts_are_as_many_and_as_large_as_the_pictures(redraw, pictures, wrong):
+    with pytest.raises(SettingError, match=r"start_images: expected .*\(2, 32, 32\)"):
+        redraw(start_images=wrong(pictures))
