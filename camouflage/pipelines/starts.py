@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,16 +10,21 @@ import torch
 from numpy.typing import NDArray
 
 from camouflage import weights
-from camouflage.annotators.image_encoder import ImageEncoder, load_image_encoder
+from camouflage.annotators.image_encoder import ImageEncoder, embed_pictures, load_image_encoder
+from camouflage.annotators.landmarks import MIRROR, five_points
 from camouflage.pipelines.light_encoder import require_own_pool, sha256_of
-from camouflage.pipelines.light_faces import chosen_fakes, face_of_crop
+from camouflage.pipelines.light_faces import face_of_crop, pixels_in_box
 from camouflage.swap import FacePool
 from camouflage.swap.whole import whole_face
 
 THRESHOLD = 1.0
 """Angular distance that a fake's embedding must exceed, as in CAMOUFLaGE-Light."""
+ALIKE = 64
+"""So many of the nearest beyond it count as alike. Our choice."""
 CANDIDATES = 8
-"""Were it always the nearest, it would tell who it is in the place of. Our choice."""
+"""Of those, so many whose landmarks are most like the person's: a closed mouth that is pulled open
+is no mouth. One of them is drawn by lot: were it always the first, it would tell who it is in the
+place of. Our choice."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -53,13 +59,39 @@ class Starts:
     ) -> NDArray[np.uint8]:
         """The aligned crop ``pixels`` (side, side, 3) with a fake in its ``region``.
 
-        ``points_xy`` (P, 2) are the face's landmarks, ``shape_xy`` those that the fake gets. One of
-        the :data:`CANDIDATES` nearest that would do is drawn by lot, those of the attempts before
-        left out.
+        ``points_xy`` (P, 2) are the face's landmarks, ``shape_xy`` those that the fake gets. Each
+        ``attempt`` has candidates of its own, as long as the pool has enough.
         """
         face = face_of_crop(points_xy, shape_xy)
-        rank = attempt * CANDIDATES + int(torch.randint(CANDIDATES, (), generator=generator))
-        (fake,) = chosen_fakes(
-            self.pool, self.encoder, pixels, [face], threshold=THRESHOLD, rank=rank
-        )
+        seen = pixels_in_box(pixels, face.box_xyxy)
+        alike = self._alike(embed_pictures(self.encoder, [seen])[0])
+        order = alike[np.argsort(self._differences(shape_xy)[alike], kind="stable")]
+        lot = int(torch.randint(CANDIDATES, (), generator=generator))
+        fake = self.pool.face(int(order[(attempt * CANDIDATES + lot) % len(order)]))
         return whole_face(pixels, region, shape_xy, fake)
+
+    def _alike(self, embedding: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Faces that look like that and are somebody else."""
+        order, distances = self.pool.nearest(embedding, len(self.pool))
+        others = order[distances > THRESHOLD]
+        return others[:ALIKE] if len(others) else order[-ALIKE:]
+
+    def _differences(self, points_xy: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(N,), how far the landmarks (P, 2) are from those of each face of the pool, or of its
+        mirror image if that is nearer, in eye distances.
+        """
+        shape, mirrored = _shape(points_xy), _shape(points_xy[MIRROR] * [-1, 1])
+        both = [np.linalg.norm(self._shapes - one, axis=-1).mean(-1) for one in (shape, mirrored)]
+        return np.minimum(*both)
+
+    @functools.cached_property
+    def _shapes(self) -> NDArray[np.float64]:
+        return np.stack([_shape(points) for points in self.pool.points_xy.astype(np.float64)])
+
+
+def _shape(points_xy: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(P, 2), upright, with the eyes' middle at 0 and 1 between the eyes."""
+    right, left = five_points(points_xy)[:2]
+    x, y = left - right
+    across = np.array([[x, -y], [y, x]]) / max(x * x + y * y, 1e-6)
+    return (points_xy - (right + left) / 2) @ across

@@ -126,6 +126,11 @@ class FacePool:
         """(N, D) float32, each of length 1."""
         return self._embeddings
 
+    @property
+    def points_xy(self) -> NDArray[np.float32]:
+        """(N, P, 2) float32, the landmarks of each face in the pixels of its crop."""
+        return self._points_xy
+
     def with_embeddings(
         self, embeddings: NDArray[np.float32], *, encoder_name: str, encoder_sha256: str
     ) -> FacePool:
