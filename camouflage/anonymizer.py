@@ -254,8 +254,8 @@ class Anonymizer:
     def shown_maps(
         self, picture: Picture, result: Result, *, key: str
     ) -> list[list[NDArray[np.uint8]]]:
-        """A row for the scene or each body (by the scope) and for each face: its crop, then its
-        control maps, (h, w, 3) uint8 each. They show the ORIGINAL.
+        """A row for the scene or each body (by the scope) and for each face: its crop, then what
+        it was drawn from and by, (h, w, 3) uint8 each. They show the ORIGINAL.
         """
         rows = []
         faces = given_faces(result.regions, picture.pixels, detector=self.detector)

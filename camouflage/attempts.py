@@ -32,7 +32,8 @@ class Subject:
 
     ``pixels`` (side, side, 3) uint8, ``region`` (side, side) bool, ``points_xy``: landmarks (P, 2)
     in pixels of the crop, for models whose maps are drawn from them. ``faces``: those that are
-    known to be in the crop, in its pixels: the one it was made for first.
+    known to be in the crop, in its pixels: the one it was made for first. ``visible`` (side, side)
+    bool: where the picture is, beyond whose border a crop repeats it; None is everywhere.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Subject:
     region: NDArray[np.bool_]
     points_xy: NDArray[np.float64] | None
     faces: tuple[Face, ...] = ()
+    visible: NDArray[np.bool_] | None = None
 
     def patch(self, redrawn: NDArray[np.uint8]) -> Patch:
         """``redrawn`` (side, side, 3) uint8 where this face was."""

@@ -165,8 +165,9 @@ def anonymize(
         bool,
         typer.Option(
             "--show-maps",
-            help="Also write NAME.maps.jpg, what was redrawn and the control maps it was drawn by. "
-            "It holds the ORIGINAL: keep it as you keep the original.",
+            help="Also write NAME.maps.jpg: what was redrawn, the face over which the noise was "
+            "laid, if there was one, and the control maps. It holds the ORIGINAL: keep it as you "
+            "keep the original.",
         ),
     ] = False,
     device: Annotated[

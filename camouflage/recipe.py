@@ -155,7 +155,8 @@ class BaseRecipe(Recipe):
     """kappa: how much of what an a_s above 1 adds may be coarse: colour and light, 1 = all."""
     start_pool: Annotated[str, Field(min_length=1)] | None
     """Whose pool of synthetic faces gives the face that the noise is laid over ("mini-light", or a
-    folder with ``pool`` and ``image_encoder`` as it has them); null = the original, as published.
+    folder with ``pool`` and ``image_encoder`` as it has them). null = the original, as published;
+    then only a ``strength`` of 1 starts from noise, below it what is drawn keeps something of it.
     """
     identity: Literal["learned", "analytic"]
     """The identity function: the identity ControlNet, or its closed form."""

@@ -94,6 +94,7 @@ class Redrawer(ABC):
                 region=regions[i],
                 points_xy=points[i],
                 faces=faces_in(crops[i], [face]),
+                visible=crops[i].inside(picture.size_hw),
             )
             for i, face in enumerate(faces)
         ]

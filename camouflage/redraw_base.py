@@ -1,4 +1,4 @@
-"""What a recipe of CAMOUFLaGE-Base means for its pipeline: control maps, scale, guidance."""
+"""What a recipe of CAMOUFLaGE-Base means for its pipeline: starts, control maps, guidance."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ class BaseRedrawer(Redrawer):
     """Of a `BasePipeline`.
 
     A pipeline of aligned faces (``mini``) gets its maps drawn here, from landmarks that are shifted
-    at random; one of scenes (``sd15``) annotates by itself.
+    at random, and a face of the recipe's pool to start from; one of scenes (``sd15``) annotates by
+    itself and starts from the original.
     """
 
     recipe: BaseRecipe
@@ -55,8 +56,8 @@ class BaseRedrawer(Redrawer):
             self.pipeline.require_fused(weights)
         if recipe.start_pool is not None and not self.aligned:
             raise SettingError(
-                f"start_pool: {recipe.model} draws scenes, which start from the original; set it "
-                "to null, or take the preset sd15-light, which swaps faces"
+                "start_pool: this pipeline draws scenes, which start from the original; set it to "
+                "null"
             )
         _ = self.start_pool  # or what is missing of it
         scales = [self.numbers(rung)[0] for rung in recipe.ladder]
@@ -149,15 +150,12 @@ class BaseRedrawer(Redrawer):
 
         return [
             pool.start(
-                subject.pixels,
-                subject.region,
-                subject.points_xy,
+                subject,
                 self.shape_of(subject, key, attempt),
                 attempt=attempt,
                 generator=generator_for(key, f"{subject.name}:start", attempt),
             )
             for subject in subjects
-            if subject.points_xy is not None
         ]
 
     @functools.cached_property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -41,6 +42,25 @@ def test_the_start_is_the_crop_with_another_face_in_each_attempt(anonymizer, sub
             assert np.abs(start.astype(int) - other)[face].mean() > 3
 
 
+def test_what_is_drawn_starts_from_the_starts(anonymizer, subject, monkeypatch):
+    """Crop by crop, each with its own; the crops themselves are for maps and identity alone."""
+    seen = []
+    call = type(anonymizer.pipeline).__call__
+
+    def watched(self, image, **settings):
+        seen.append((image, settings["start_images"]))
+        return call(self, image, **settings)
+
+    monkeypatch.setattr(type(anonymizer.pipeline), "__call__", watched)
+    other = replace(subject, name="another")
+    anonymizer.redrawer.crops([subject, other], "key", 1)
+    ((images, starts),) = seen
+    expected = [anonymizer.redrawer.starts([one], "key", 1)[0] for one in (subject, other)]
+    assert len(images) == len(starts) == 2
+    assert all(np.array_equal(got, one) for got, one in zip(starts, expected, strict=True))
+    assert not np.array_equal(starts[0], starts[1]), "each has a lot of its own"
+
+
 def test_the_start_is_shown_between_the_crop_and_its_maps(anonymizer, subject):
     shown = anonymizer.redrawer.shown(subject, "key")
     assert len(shown) == 2 + len(anonymizer.redrawer.control_weights)
@@ -49,7 +69,8 @@ def test_the_start_is_shown_between_the_crop_and_its_maps(anonymizer, subject):
 
 
 def test_without_a_pool_the_start_is_the_original(subject):
-    plain = Anonymizer.from_recipe(Recipe.load("mini").changed({"start_pool": None}))
+    paper = {"start_pool": None, "strength": 1.0}
+    plain = Anonymizer.from_recipe(Recipe.load("mini").changed(paper))
     assert plain.redrawer.starts([subject], "key") is None
     assert len(plain.redrawer.shown(subject, "key")) == 1 + len(plain.redrawer.control_weights)
 
@@ -72,6 +93,14 @@ def test_a_missing_pool_is_said_before_anything_is_drawn(tmp_path):
     recipe = Recipe.load("mini").changed({"start_pool": str(tmp_path)})
     with pytest.raises(WeightsError, match="has no pool and no image_encoder"):
         Anonymizer.from_recipe(recipe)
+
+
+def test_what_the_start_does_not_read_is_not_in_the_hash(tmp_path):
+    folder = shutil.copytree(mini_light_folder(), tmp_path / "ours")
+    before = weights_of("mini", start_pool=str(folder))
+    shutil.rmtree(folder / "adapter")
+    (folder / "SHA256SUMS").unlink()
+    assert weights_of("mini", start_pool=str(folder)) == before
 
 
 def test_a_changed_pool_is_refused(tmp_path):

@@ -347,5 +347,5 @@ def test_the_sheet_of_maps_has_a_limit() -> None:
 
 
 def test_scenes_start_from_the_original() -> None:
-    with pytest.raises(SettingError, match="start_pool: sd15 draws scenes"):
+    with pytest.raises(SettingError, match="start_pool: this pipeline draws scenes"):
         bound(noise, start_pool="mini-light")

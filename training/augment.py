@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from camouflage.annotators.landmarks import MIRROR
 from training.prepare import MARGIN, SIDE
 
-BEND_CELLS = 5
-"""A side of the grid on which a bend is drawn at random; it is smooth in between."""
+BEND_CELLS = 6
+"""A side of the grid on which a bend is drawn at random; it is smooth in between, and even: a cell
+in the middle would be its own mirror image."""
 
 
 def no_jitter() -> NDArray[np.float64]:

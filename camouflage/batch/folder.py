@@ -57,7 +57,7 @@ def run_folder(
 
     ``places``: what the user says of where people are. ``sheet``, ``boxes``, ``masks`` and ``maps``
     ask for files beside each result: before | after, what was treated, which pixels were changed,
-    by which control maps.
+    from what and by which control maps.
     ``keep_times``: results, those of earlier runs too, get the file times of their inputs, which
     say when a photo was taken.
 

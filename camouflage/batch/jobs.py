@@ -44,7 +44,7 @@ class Job:
 
     @property
     def maps(self) -> str:
-        """Where the picture of its control maps goes."""
+        """Where the picture of its starts and control maps goes."""
         return self._beside(".maps.jpg")
 
     def beside(

@@ -28,7 +28,7 @@ MAP_ROWS = 64
 
 
 def maps_pixels(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
-    """(H, W, 3) uint8: what was redrawn and its control maps, (h, w, 3) uint8 each, in rows."""
+    """(H, W, 3) uint8: what was redrawn, from what and by what, (h, w, 3) uint8 each, in rows."""
     lines = [np.concatenate([_at_height(one) for one in row], 1) for row in rows[:MAP_ROWS]]
     width = max((line.shape[1] for line in lines), default=1)
     padded = [np.pad(line, ((0, 4), (0, width - line.shape[1]), (0, 0))) for line in lines]

@@ -258,7 +258,7 @@ class BasePipeline(
                 coarse; 1 is all, 0 leaves colours and light to the positive controls. It does not
                 act at other scales.
             strength: the part of the way from noise that is gone, in (0, 1]; 1 too starts from the
-                noised picture, at the noisiest step.
+                noised picture (or its start), at the noisiest step.
             num_inference_steps: of the whole way; ``strength`` of them are run.
             identity: "learned" is the identity ControlNet with the null text; "analytic" the closed
                 form of a perfect one, which costs nothing.

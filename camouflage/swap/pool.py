@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,6 +81,14 @@ class FacePool:
         self._record = record
         self._embeddings = embeddings
         self._points_xy = points_xy
+        self._cached = lru_cache(maxsize=CACHED_FACES)(self._read)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the pictures that are kept in memory, so that another process can have it."""
+        return {name: value for name, value in vars(self).items() if name != "_cached"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
         self._cached = lru_cache(maxsize=CACHED_FACES)(self._read)
 
     @classmethod

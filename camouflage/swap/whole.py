@@ -29,11 +29,15 @@ def whole_face(
     region: NDArray[np.bool_],
     points_xy: NDArray[np.float64],
     fake: PoolFace,
+    *,
+    visible: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.uint8]:
     """The crop ``pixels`` (side, side, 3) with ``fake`` in its ``region`` (side, side).
 
     The fake is pulled onto the landmarks ``points_xy`` (P, 2), mirrored if it looks to the other
-    side, and brought to the light around the region; in the region no pixel of the crop is read.
+    side, and brought to the light around the region; in the region no pixel of the crop is read,
+    nor where ``visible`` (side, side) is False: beyond the picture's border a crop repeats what may
+    be the face, so the fake's surroundings are there too. None is visible everywhere.
     Landmarks that make no face leave the fake as it is, aligned as every crop is.
     """
     side = pixels.shape[0]
@@ -46,5 +50,6 @@ def whole_face(
     layer = aligned.cut(fake.pixels)
     if regular:
         layer = warp_to_points(layer, aligned.to_crop(fake.points_xy), points_xy)
-    matched = match_surroundings(layer, pixels, region)
-    return np.where(region[..., None], matched, pixels)
+    matched = match_surroundings(layer, pixels, region, visible=visible)
+    new = region if visible is None else region | ~visible
+    return np.where(new[..., None], matched, pixels)

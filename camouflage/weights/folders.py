@@ -98,8 +98,9 @@ def weights_of(model: str, *, start_pool: str | None = None) -> str:
         WeightsError: as `local_folder` and `start_pool_folder`.
     """
     if start_pool is not None:
-        pool = _hash_of(digests_of(start_pool_folder(start_pool)))
-        return _hash_of({"model": weights_of(model), "start_pool": pool})
+        found = digests_of(start_pool_folder(start_pool))
+        used = {k: v for k, v in found.items() if k.startswith(("pool/", "image_encoder/"))}
+        return _hash_of({"model": weights_of(model), "start_pool": _hash_of(used)})
     if model == "tiny":
         return model
     if model == "sd15":

@@ -27,6 +27,19 @@ def test_nothing_of_the_original_is_left_in_the_region():
     assert np.array_equal(starts[0][~region], one[~region])
 
 
+def test_nothing_is_read_beyond_the_border_of_the_picture():
+    """There a crop repeats what may be the face: the border goes through its middle."""
+    region, visible = face_region(points(), SIDE), np.ones((SIDE, SIDE), dtype=bool)
+    visible[:, : SIDE // 2] = False
+    one = noise(SIDE, SIDE, seed=1)
+    other = np.where(visible[..., None], one, noise(SIDE, SIDE, seed=2))
+    texture = fake(noise(SIDE, SIDE))
+    starts = [whole_face(p, region, points(), texture, visible=visible) for p in (one, other)]
+    assert np.array_equal(*starts)
+    kept = visible & ~region
+    assert np.array_equal(starts[0][kept], one[kept])
+
+
 def test_the_fake_is_pulled_onto_the_landmarks():
     """A fake of 200 px, into a face that is smaller and lies elsewhere in its crop."""
     texture = np.full((200, 200, 3), 90, np.uint8)

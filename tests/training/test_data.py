@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from webdataset.compat import WebDataset
 
 from camouflage.annotators.landmarks import MESH_INDICES
+from training.augment import no_jitter
 from training.data import CropData, to_tensor
 from training.prepare import MARGIN, SIDE, read_shards
 from training.split import held_out
@@ -117,24 +119,56 @@ def test_each_training_crop_is_lifted_by_its_own(workplace):
     assert 20 < heights[0] - heights[1] < 50
 
 
-def test_bent_and_relit_crops_are_still_under_their_maps(workplace):
-    """The colour map is that of the pixels that the model sees, but for what it blurs."""
+def varied(workplace, **kwargs) -> CropData:
     crops = workplace / "runs" / "crops"
+    return CropData(
+        crops,
+        batch_size=4,
+        epoch_samples=16,
+        workers=0,
+        landmarks=crops / "landmarks.npz",
+        controls=["colour"],
+        **kwargs,
+    )
 
-    def batch(**kwargs):
-        data = CropData(
-            crops,
-            batch_size=4,
-            epoch_samples=16,
-            workers=0,
-            landmarks=crops / "landmarks.npz",
-            controls=["colour"],
-            **kwargs,
-        )
-        return next(iter(data.train_dataloader()))
 
-    torch.manual_seed(0)
-    varied = batch(bend_px=2.0, relight=0.3)
-    pixels = (varied["pixels"] + 1) * 127.5
-    assert (pixels[:, :, :4] - varied["colour"][:, :, :4]).abs().mean() < 3
-    assert not torch.equal(varied["pixels"][0], varied["pixels"][1])
+def stored(workplace) -> list[dict]:
+    """The held-out samples as they lie in the shards."""
+    shards = sorted(str(p) for p in (workplace / "runs" / "crops").glob("heldout-*.tar"))
+    return list(WebDataset(shards, shardshuffle=False, empty_check=False, nodesplitter=None))
+
+
+@pytest.mark.parametrize("kind", [{"bend_px": 2.0}, {"relight": 0.3}])
+def test_bent_and_relit_crops_are_still_under_their_points_and_maps(workplace, kind):
+    data, plain = varied(workplace, **kind), varied(workplace)
+    samples = [
+        one._sample(sample, no_jitter(), False, np.random.default_rng(0), 0.0)
+        for one in (data, plain)
+        for sample in stored(workplace)
+    ]
+    changed, same = samples[: len(samples) // 2], samples[len(samples) // 2 :]
+    for one, other in zip(changed, same, strict=True):
+        assert (one["pixels"] - other["pixels"]).abs().mean() > 0.01
+        moved = (one["points_xy"] - other["points_xy"]).norm(dim=-1)
+        assert (moved.mean() > 0.5) == ("bend_px" in kind)
+        # Above the face the colours are those of the pixels that the model sees.
+        pixels = (one["pixels"] + 1) * 127.5
+        assert (pixels[:, :4] - one["colour"][:, :4]).abs().mean() < 3
+
+
+def test_held_out_crops_are_varied_in_no_way(workplace):
+    ours, plain = (
+        torch.cat([batch["pixels"] for batch in data.val_dataloader()])
+        for data in (varied(workplace, bend_px=2.0, relight=0.3), varied(workplace))
+    )
+    assert torch.equal(ours, plain)
+
+
+def test_some_crops_of_the_training_can_be_seen_as_they_are(workplace):
+    data = varied(workplace)
+    every, some = (
+        torch.cat([batch["pixels"] for batch in data.still_dataloader("train", every=n)])
+        for n in (1, 3)
+    )
+    assert torch.equal(some, every[::3])
+    assert len(every) > 3
