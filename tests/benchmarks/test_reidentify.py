@@ -46,7 +46,7 @@ def test_results_of_other_settings_or_weights_lie_elsewhere(tmp_path, monkeypatc
     assert here != results_folder(tmp_path, BASE.changed({"steps": 9}), "k", gate=False)
     assert here != results_folder(tmp_path, BASE, "k", gate=True)
     assert here != results_folder(tmp_path, BASE, "other", gate=False)
-    monkeypatch.setattr(reidentify, "weights_of", lambda model: "other weights")
+    monkeypatch.setattr(reidentify, "weights_of", lambda model, **kwargs: "other weights")
     assert here != results_folder(tmp_path, BASE, "k", gate=False)
 
 
