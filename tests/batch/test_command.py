@@ -30,7 +30,7 @@ def _no_model(anonymizer, monkeypatch: pytest.MonkeyPatch) -> None:
         return anonymizer
 
     monkeypatch.setattr(command, "load_anonymizer", fake)
-    monkeypatch.setattr(command, "weights_of", lambda model: "w")
+    monkeypatch.setattr(command, "weights_of", lambda model, **kwargs: "w")
 
 
 def invoke(*arguments: str | Path) -> Result:
@@ -164,7 +164,7 @@ def test_a_folder_in_use(album: Path, tmp_path: Path) -> None:
 
 
 def test_no_model(album: Path, tmp_path: Path, monkeypatch) -> None:
-    def damaged(model: str) -> str:
+    def damaged(model: str, **kwargs: object) -> str:
         raise WeightsError("damaged")
 
     monkeypatch.setattr(command, "weights_of", damaged)
@@ -238,7 +238,7 @@ write.os.fsync = slow_sync
 if WHERE == "write":
     write._nameless = lambda folder: None
 command.load_anonymizer = lambda settings: Slow()
-command.weights_of = lambda model: "w"
+command.weights_of = lambda model, **kwargs: "w"
 cli.main()
 """
 
