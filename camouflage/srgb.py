@@ -161,8 +161,10 @@ def _exif_adobe_rgb(image: Image.Image) -> bytes | None:
     """Cameras set to Adobe RGB often embed no profile: DCF 2.0 marks it by R03."""
     try:
         exif = image.getexif()
-        mark = str(exif.get_ifd(_INTEROP).get(1, ""))
-        marked = mark.startswith("R03") or exif.get_ifd(_CAMERA).get(_COLOUR_SPACE) == 2
+        camera = exif.get_ifd(_CAMERA)
+        # Pillow may refuse to look for what is not there.
+        mark = str(exif.get_ifd(_INTEROP).get(1, "")) if _INTEROP in camera else ""
+        marked = mark.startswith("R03") or camera.get(_COLOUR_SPACE) == 2
     except _DAMAGED_EXIF:
         return None
     return make_profile((*_D65, *_ADOBE_RGB), 563 / 256) if marked else None
