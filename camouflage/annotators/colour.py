@@ -19,6 +19,16 @@ EDGE_DEPTH = 0.15
 that deep inside, both fractions of the side: the new face goes on in the light of its surroundings,
 which stay. Our choice."""
 
+LIKE_SKIN = 20.0
+"""What is farther than that from a face's median colour hardly counts as skin, in the units of
+`LAB_WEIGHTS` and 8 bits L*a*b*. Our choice."""
+
+LAB_WEIGHTS = np.array([0.5, 1.0, 1.0], np.float32)
+"""Of L*, a* and b* when colours of skin are compared: light falls from a side. Our choice."""
+
+LEAST_LIKENESS = 0.02
+"""Everything counts that much, or a face in two colours would have none in one of its halves."""
+
 
 def coarse_colour(
     crop: NDArray[np.uint8], region: NDArray[np.bool_], *, coarseness: float = COARSENESS
@@ -29,16 +39,51 @@ def coarse_colour(
     The blur averages only over the region, so that hair and background do not bleed into the skin.
     What is outside the region stays: it is not redrawn, and shows the model what to join.
     """
-    side = crop.shape[0]
-    inside = region.astype(np.float32)
-    fine = _mean_colour(crop, inside, min(coarseness, EDGE_COARSENESS) * side)
-    coarse = _mean_colour(crop, inside, coarseness * side)
-    depth = cv2.distanceTransform(region.astype(np.uint8), cv2.DIST_L2, 5)
-    deep = np.clip(depth / (EDGE_DEPTH * side), 0, 1)[..., None]
-    mean = deep * coarse + (1 - deep) * fine
-    soft = soft_edge(region, side / 128)[..., None]
+    mean = _means(crop, region, region.astype(np.float32), coarseness)
+    soft = soft_edge(region, crop.shape[0] / 128)[..., None]
     mixed = soft * mean + (1 - soft) * crop
     return np.clip(np.round(mixed), 0, 255).astype(np.uint8)
+
+
+def skin_colour(
+    crop: NDArray[np.uint8], region: NDArray[np.bool_], *, coarseness: float = COARSENESS
+) -> NDArray[np.float32]:
+    """(H, W, 3) float32 in [0, 255]: the colours of ``crop`` in ``region``, as coarse as those of
+    `coarse_colour`, of what is coloured like the middle of it alone.
+
+    Hair, a hat, glasses or a background that are in the region too hardly count, by how far they
+    are from the median of its middle in CIE L*a*b*, lightness by half: a shadow is still skin.
+    Outside the region the colours are continued, further away grey. The region must not be empty.
+    """
+    return _means(crop, region, region * likeness(crop, region), coarseness)
+
+
+def likeness(crop: NDArray[np.uint8], region: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """(H, W) in [`LEAST_LIKENESS`, 1]: how much a pixel is coloured like the region's middle."""
+    lab = cv2.cvtColor(crop, cv2.COLOR_RGB2LAB).astype(np.float32)
+    depth = _depth(region)
+    median = np.median(lab[depth > depth.max() / 2], axis=0)
+    square = (((lab - median) * LAB_WEIGHTS) ** 2).sum(-1)
+    return np.maximum(np.exp(-square / (2 * LIKE_SKIN**2)), LEAST_LIKENESS).astype(np.float32)
+
+
+def _depth(region: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """How far inside the region a pixel is, in px."""
+    return cv2.distanceTransform(region.astype(np.uint8), cv2.DIST_L2, 5)  # type: ignore[return-value]
+
+
+def _means(
+    crop: NDArray[np.uint8],
+    region: NDArray[np.bool_],
+    weights: NDArray[np.float32],
+    coarseness: float,
+) -> NDArray[np.float32]:
+    """The blurred colours of what has weight, (H, W, 3), finer towards the edge of the region."""
+    side = crop.shape[0]
+    fine = _mean_colour(crop, weights, min(coarseness, EDGE_COARSENESS) * side)
+    coarse = _mean_colour(crop, weights, coarseness * side)
+    deep = np.clip(_depth(region) / (EDGE_DEPTH * side), 0, 1)[..., None]
+    return deep * coarse + (1 - deep) * fine
 
 
 def _mean_colour(

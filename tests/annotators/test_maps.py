@@ -16,7 +16,7 @@ from camouflage.annotators import (
     soft_edge,
     soft_lineart,
 )
-from camouflage.annotators.colour import COARSENESS
+from camouflage.annotators.colour import COARSENESS, skin_colour
 from camouflage.annotators.landmarks import LandmarkNet
 from camouflage.errors import SettingError
 from camouflage.recipe import Recipe
@@ -247,3 +247,39 @@ def test_the_usual_coarseness_is_the_recipes_and_near_the_eye_distance():
     for name in ("mini", "mini-fast"):
         assert Recipe.load(name).colour_coarseness == COARSENESS
     assert pytest.approx(1.0, abs=0.1) == COARSENESS / EYE_DISTANCE
+
+
+def test_the_colour_of_skin_is_not_that_of_a_hat_or_of_a_far_side():
+    """A face under a red hat, dark hair at its side: the mean knows them, the skin does not."""
+    crop = np.full((128, 128, 3), (190, 150, 130), np.uint8)
+    crop[:36] = (220, 20, 30)
+    crop[:, :30] = (25, 20, 18)
+    region = disc(128, 50)
+    skin = skin_colour(crop, region)
+    plain = coarse_colour(crop, region).astype(float)
+    middle = np.s_[40:100, 40:100]
+    assert np.abs(skin[middle] - crop[middle]).max() < 14
+    assert (
+        np.abs(skin[middle] - crop[middle]).mean()
+        < 0.3 * np.abs(plain[middle] - crop[middle]).mean()
+    )
+
+
+def test_the_colour_of_skin_follows_the_light():
+    shade = np.linspace(1.0, 0.55, 128)[None, :, None]
+    crop = np.round(np.full((128, 128, 3), (190, 150, 130)) * shade).astype(np.uint8)
+    skin = skin_colour(crop, disc(128, 50))
+    assert skin[64, 30, 0] > skin[64, 98, 0] + 20
+
+
+@settings(max_examples=25)
+@given(seed=st.integers(0, 10_000), share=st.sampled_from([0.002, 0.1, 1.0]))
+def test_the_colour_of_skin_is_a_colour_in_any_region(seed, share):
+    random = np.random.default_rng(seed)
+    region = random.random((48, 48)) < share
+    region[24, 24] = True
+    crop = random.integers(0, 256, (48, 48, 3), dtype=np.uint8)
+    skin = skin_colour(crop, region)
+    assert (skin.shape, skin.dtype) == (crop.shape, np.float32)
+    assert np.isfinite(skin).all()
+    assert 0 <= skin.min() <= skin.max() <= 255.01

@@ -104,3 +104,13 @@ def test_inputs_are_bit_equal_after():
     match_surroundings(redrawn, original, region)
     for array, copy in zip((original, redrawn, region), copies, strict=True):
         assert np.array_equal(array, copy)
+
+
+def test_a_hat_above_the_face_does_not_colour_it():
+    """The two agree around the face, but for a red hat that only the original has."""
+    region = disc(128)
+    redrawn = np.full((128, 128, 3), 120, np.uint8)
+    original = redrawn.copy()
+    original[:34] = (220, 20, 30)
+    matched = match_surroundings(redrawn, original, region)
+    assert np.abs(matched[region].astype(int) - 120).mean() < 2
