@@ -223,8 +223,9 @@ class LightRecipe(Recipe):
     """Whose attributes are kept: the swapped face's, as in the released code, or the original's."""
     swap_alignment: Literal["similarity", "mesh"]
     """The fake as it is, turned and scaled, or pulled onto the original's landmarks."""
-    swap_blend: Literal["seamless", "alpha"]
-    """How its edge is hidden: gradients, or opacity alone."""
+    swap_blend: Literal["seamless", "alpha", "whole"]
+    """How its edge is hidden: gradients, or opacity alone; whole = it takes all that is redrawn, so
+    that nothing of the original is read there. Ours, for models of aligned faces, with the mesh."""
     swap_threshold: Annotated[float, Field(ge=0, le=2)]
     """Angular distance that a fake's embedding must exceed, sqrt(2 - 2 cos)."""
     ladder: Annotated[  # type: ignore[assignment]  # a narrower kind of rung

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from camouflage.subjects.faces import SAME_PLACE, Face, overlap
 if TYPE_CHECKING:
     from camouflage.pipelines.light import LightPipeline
     from camouflage.pipelines.light_faces import LightFace
+    from camouflage.pipelines.starts import Starts
     from camouflage.recipe import Rung
     from camouflage.swap import SwapSettings
 
@@ -40,6 +42,9 @@ class LightRedrawer(Redrawer):
                 f"{recipe.model} has no pool of faces to swap for: make one with `camouflage pool "
                 "build` and put it into the model's folder as pool/"
             )
+        if recipe.swap_blend == "whole":
+            _require_whole(recipe, aligned=self.aligned)
+            _ = self._whole  # or what is missing of it
         if recipe.negative_prompt is not None and recipe.guidance_scale == 1:
             raise SettingError("negative_prompt: it acts only with a guidance_scale other than 1")
 
@@ -55,7 +60,39 @@ class LightRedrawer(Redrawer):
     def _drawn(self, batch: Sequence[Subject], key: str, attempt: int) -> list[NDArray[np.uint8]]:
         faces = [self._faces(subject, key, attempt) for subject in batch]
         names = [subject.name for subject in batch]
-        return self._run([subject.pixels for subject in batch], faces, names, key, attempt)
+        swapped = self._starts(batch, faces, key, attempt)
+        return self._run([subject.pixels for subject in batch], faces, swapped, names, key, attempt)
+
+    def _starts(
+        self, batch: Sequence[Subject], faces: list[list[LightFace]], key: str, attempt: int
+    ) -> list[NDArray[np.uint8]]:
+        """The crops with their faces swapped."""
+        if self.recipe.swap_blend != "whole":
+            return self._swapped([subject.pixels for subject in batch], faces, attempt)
+        from camouflage.denoise.seeds import generator_for
+
+        return [
+            self._whole.start(
+                subject,
+                some[0].shape.points_xy,
+                attempt=attempt,
+                generator=generator_for(key, f"{subject.name}:start", attempt),
+            )
+            for subject, some in zip(batch, faces, strict=True)
+        ]
+
+    @functools.cached_property
+    def _whole(self) -> Starts:
+        from camouflage.pipelines.starts import Starts
+
+        pipeline = self.pipeline
+        assert pipeline.pool is not None  # noqa: S101  was checked
+        return Starts.of(
+            pipeline.pool,
+            pipeline.image_encoder,
+            pipeline.attribute_net,
+            threshold=self.recipe.swap_threshold,
+        )
 
     def _drawn_frame(
         self,
@@ -65,13 +102,14 @@ class LightRedrawer(Redrawer):
         key: str,
         attempt: int,
     ) -> NDArray[np.uint8]:
-        everybody = self._known_and_found(view, faces)
-        return self._run([view], [everybody], [name], key, attempt)[0]
+        everybody = [self._known_and_found(view, faces)]
+        swapped = self._swapped([view], everybody, attempt)
+        return self._run([view], everybody, swapped, [name], key, attempt)[0]
 
     def shown(self, subject: Subject, key: str) -> list[NDArray[np.uint8]]:
         """Its crop, and with the face of the first attempt in it."""
         faces = self._faces(subject, key, 0)
-        return [subject.pixels, *self._swapped([subject.pixels], [faces], 0)]
+        return [subject.pixels, *self._starts([subject], [faces], key, 0)]
 
     def _frame_steering(
         self, view: NDArray[np.uint8], faces: Sequence[Face]
@@ -86,7 +124,7 @@ class LightRedrawer(Redrawer):
         return SwapSettings(
             side=self.pipeline.config["default_swap_side"],
             alignment=self.recipe.swap_alignment,
-            blend=self.recipe.swap_blend,
+            blend="alpha" if self.recipe.swap_blend == "alpha" else "seamless",
         )
 
     def _swapped(
@@ -124,6 +162,7 @@ class LightRedrawer(Redrawer):
         self,
         pictures: list[NDArray[np.uint8]],
         faces: list[list[LightFace]],
+        swapped: list[NDArray[np.uint8]],
         names: list[str],
         key: str,
         attempt: int,
@@ -134,7 +173,7 @@ class LightRedrawer(Redrawer):
         output: Any = self.pipeline(
             pictures,
             faces=faces,
-            swapped_images=self._swapped(pictures, faces, attempt),
+            swapped_images=swapped,
             prompt=recipe.prompt,
             negative_prompt=recipe.negative_prompt,
             guidance_scale=recipe.guidance_scale,
@@ -149,3 +188,15 @@ class LightRedrawer(Redrawer):
             output_type="pil",
         )
         return [np.asarray(image) for image in output.images]
+
+
+def _require_whole(recipe: LightRecipe, *, aligned: bool) -> None:
+    if not aligned:
+        raise SettingError(
+            f"swap_blend whole: {recipe.model} draws scenes; it is for models of aligned faces, "
+            "others take seamless or alpha"
+        )
+    if recipe.swap_alignment != "mesh":
+        raise SettingError(
+            "swap_blend whole pulls the fake onto the landmarks: set swap_alignment to mesh"
+        )

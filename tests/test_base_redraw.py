@@ -91,7 +91,7 @@ def test_what_the_start_is_made_of_is_in_what_a_manifest_says():
 
 def test_a_missing_pool_is_said_before_anything_is_drawn(tmp_path):
     recipe = Recipe.load("mini").changed({"start_pool": str(tmp_path)})
-    with pytest.raises(WeightsError, match="has no pool and no image_encoder"):
+    with pytest.raises(WeightsError, match="has no pool and no image_encoder and no attribute_net"):
         Anonymizer.from_recipe(recipe)
 
 

@@ -44,7 +44,7 @@ def astronaut() -> np.ndarray:
 
 
 def recipe(preset: str = "mini-light", **changes) -> Recipe:
-    return Recipe.load(preset).changed({**QUICK, **changes})
+    return Recipe.load(preset).changed({**QUICK, "swap_blend": "seamless", **changes})
 
 
 def redrawer(pipeline: LightPipeline, preset: str = "mini-light", **changes) -> LightRedrawer:
@@ -165,6 +165,36 @@ def test_a_threshold_of_fakes_acts(crops_pipeline, astronaut) -> None:
         redrawer(crops_pipeline, swap_threshold=value).shown(subject, "key")[1] for value in (0, 2)
     )
     assert not np.array_equal(near, far)
+
+
+@pytest.fixture(scope="module")
+def whole_pipeline(tmp_path_factory) -> LightPipeline:
+    return small_light(pool=write_small_pool(tmp_path_factory.mktemp("pools") / "pool", fakes=16))
+
+
+def test_with_a_whole_swap_nothing_of_the_face_is_left(whole_pipeline, astronaut, watched) -> None:
+    calls = watched(whole_pipeline)
+    one = redrawer(whole_pipeline, swap_blend="whole")
+    subject = one.subjects(Picture.from_image(astronaut), [face()])[0]
+    for attempt in (0, 1):
+        one.crops([subject], "key", attempt)
+    swaps = [call["swapped_images"][0] for call in calls]
+    assert np.array_equal(one.shown(subject, "key")[1], swaps[0])
+    assert not np.array_equal(*swaps), "another attempt, another fake"
+    assert np.array_equal(swaps[0][~subject.region], subject.pixels[~subject.region])
+    inside = subject.region
+    assert (swaps[0][inside] == subject.pixels[inside]).all(-1).mean() < 0.02
+
+
+def test_a_whole_swap_that_cannot_be_is_refused(
+    whole_pipeline, crops_pipeline, scenes_pipeline
+) -> None:
+    with pytest.raises(SettingError, match="set swap_alignment to mesh"):
+        redrawer(whole_pipeline, swap_blend="whole", swap_alignment="similarity")
+    with pytest.raises(SettingError, match="seamless or alpha"):
+        redrawer(scenes_pipeline, "sd15-light", swap_blend="whole")
+    with pytest.raises(SettingError, match=r"expected at least 8 faces.*got 6"):
+        redrawer(crops_pipeline, swap_blend="whole")
 
 
 def test_what_is_shown_is_what_is_drawn_over(crops_pipeline, astronaut, watched) -> None:

@@ -1,12 +1,14 @@
 """Faces that nobody has, drawn by ``mini``, for the pool of mini-light.
 
-    python -m training.draw_pool runs/crops --output runs/pool-faces
+    python -m training.draw_pool runs/crops --names configs/training/pool-mini.txt \
+        --output runs/pool-faces
     camouflage pool build runs/pool-faces --encoder mini-light --side 128 --output POOL
 
 Each is drawn between a face of the training crops, which are synthetic themselves, and what mini
 makes of its maps, with its shape shifted: nobody's identity is to be left behind here, and the
-nearer to a photograph the better. Faces that are turned far or lie in the dark make bad fakes and
-are left out. All numbers are our choice.
+nearer to a photograph the better. Faces that are turned far or lie in the dark make bad fakes, as
+do glasses, hats, fringes, closed eyes, tongues and painted skin, which only an eye tells from a
+face: ``--names`` lists the keys of crops that were chosen by one. All numbers are our choice.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from rich.progress import track
 from camouflage.annotators import draw_maps, jittered, predict_landmarks
 from camouflage.annotators.landmarks import five_points, inner_box
 from camouflage.denoise.seeds import generator_for
+from camouflage.errors import SettingError
 from camouflage.pipelines.base import BasePipeline
 from training.augment import no_jitter, warp
 from training.prepare import SIDE, read_shards
@@ -31,6 +34,8 @@ from training.prepare import SIDE, read_shards
 BATCH = 16
 SCALE = 0.7
 """Anonymization scale: 0 would be the synthetic face itself, 1 the maps alone."""
+STRENGTH = 0.6
+"""Of the noise on the synthetic face: with all of it the drawn faces are blurred."""
 LEAST_LIGHT = 70.0
 """Mean grey level of the face, of 255."""
 MOST_TURNED = 0.3
@@ -43,6 +48,18 @@ def is_good(crop: NDArray[np.uint8], points_xy: NDArray[np.float64]) -> bool:
     right, left, nose = five_points(points_xy)[:3]
     turned = abs(nose[0] - (right[0] + left[0]) / 2) / np.linalg.norm(left - right)
     return bool(crop[y0:y1, x0:x1].mean() >= LEAST_LIGHT and turned <= MOST_TURNED)
+
+
+def named(
+    crops: list[tuple[str, NDArray[np.uint8]]], names: Path
+) -> list[tuple[str, NDArray[np.uint8]]]:
+    """Those whose keys the file lists; raises `SettingError` for a key that no crop has."""
+    wanted = set(names.read_text(encoding="utf-8").split())
+    if missing := sorted(wanted - {name for name, _ in crops}):
+        raise SettingError(
+            f"{names.name}: {len(missing)} keys are of no training crop, {missing[0]} among them"
+        )
+    return [one for one in crops if one[0] in wanted]
 
 
 def draw(
@@ -59,6 +76,7 @@ def draw(
         crops,
         control_images=maps,
         anonymization_scale=SCALE,
+        strength=STRENGTH,
         identity="analytic",
         generator=[generator_for("pool", name, 0) for name in names],
     )
@@ -68,7 +86,10 @@ def draw(
 def main(
     crops: Annotated[Path, typer.Argument(help="shards of training.prepare crops")],
     output: Annotated[Path, typer.Option(help="folder for the faces")],
-    count: Annotated[int, typer.Option(min=1, help="how many")] = 320,
+    names: Annotated[
+        Path | None, typer.Option(help="a file of crops' keys, one a line; else lit and ahead")
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, help="how many at most")] = 1000,
     spread: Annotated[float, typer.Option(help="of the shifts of shape, in eye distances")] = 0.05,
 ) -> None:
     """Faces that nobody has, drawn by mini."""
@@ -76,12 +97,15 @@ def main(
     pipeline.set_progress_bar_config(disable=True)
     output.mkdir(parents=True, exist_ok=True)
     inner = [(name, warp(crop, no_jitter(), False)) for name, crop in read_shards(crops, "train")]
-    points = predict_landmarks(pipeline.landmarker, [crop for _, crop in inner])
-    good = [one for one, p in zip(inner, points, strict=True) if is_good(one[1], p)]
+    if names is None:
+        points = predict_landmarks(pipeline.landmarker, [crop for _, crop in inner])
+        good = [one for one, p in zip(inner, points, strict=True) if is_good(one[1], p)]
+    else:
+        good = named(inner, names)
     chosen = sorted(good, key=lambda one: hashlib.sha256(one[0].encode()).digest())[:count]
     for at in track(range(0, len(chosen), BATCH)):
-        names = [name for name, _ in chosen[at : at + BATCH]]
-        faces = draw(pipeline, [crop for _, crop in chosen[at : at + BATCH]], names, spread=spread)
+        keys, pixels = zip(*chosen[at : at + BATCH], strict=True)
+        faces = draw(pipeline, list(pixels), list(keys), spread=spread)
         for i, face in enumerate(faces):
             face.save(output / f"{at + i:05d}.png")
 

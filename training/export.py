@@ -38,10 +38,13 @@ from camouflage.adapters.identity import identity_controlnet
 from camouflage.adapters.image_prompt import save_image_prompt
 from camouflage.annotators.image_encoder import encoder_input, side_of
 from camouflage.annotators.landmarks import LandmarkNet, inner_box
+from camouflage.mini.attributes import SmallAttributeNet
 from camouflage.mini.autoencoder import SmallAutoencoder
 from camouflage.mini.image_encoder import TOKEN_LAYERS, SmallImageEncoder
 from camouflage.pipelines.base import BasePipeline
-from camouflage.weights import write_sums
+from camouflage.pipelines.traits import write_traits
+from camouflage.swap import FacePool
+from camouflage.weights import load_model, write_sums
 from training.attributes import KNOWN, AttributeModule
 from training.autoencoder import AutoencoderModule
 from training.data import CropData, read_attributes, read_labels
@@ -237,6 +240,8 @@ def light(
 ) -> None:
     """What CAMOUFLaGE-Light adds to its base: ``ip_adapter/`` and ``adapter/``, with checksums.
 
+    Where ``output`` has a pool and an attribute network, the traits of its faces are written too.
+
     Raises:
         ValueError: the checkpoint was trained on another UNet than that of the configuration.
     """
@@ -248,6 +253,9 @@ def light(
     numbers = DTYPES[dtype]
     module.adapter.to(numbers).save_pretrained(output / "adapter", max_shard_size=max_shard_size)
     save_image_prompt(module.unet.to(numbers), output / "ip_adapter")
+    if (output / "pool").is_dir() and (output / "attribute_net").is_dir():
+        net = load_model(SmallAttributeNet, output / "attribute_net", dtype=torch.float32)
+        write_traits(output, FacePool.load(output / "pool"), net)
     seal(output)
 
 

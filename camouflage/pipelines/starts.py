@@ -11,11 +11,16 @@ import torch
 from numpy.typing import NDArray
 
 from camouflage import weights
+from camouflage.annotators.attributes import predict_attributes
+from camouflage.annotators.attributes.network import AttributeReader
+from camouflage.annotators.colour import COARSENESS, LAB_WEIGHTS, skin_colour
 from camouflage.annotators.image_encoder import ImageEncoder, embed_pictures, load_image_encoder
 from camouflage.annotators.landmarks import MIRROR, five_points
 from camouflage.errors import SettingError
+from camouflage.mini.attributes import SmallAttributeNet
 from camouflage.pipelines.light_encoder import require_own_pool, sha256_of
 from camouflage.pipelines.light_faces import face_of_crop, pixels_in_box
+from camouflage.pipelines.traits import MIRRORED, Traits, read_traits, tones
 from camouflage.swap import FacePool
 from camouflage.swap.swap import looks_left
 from camouflage.swap.whole import whole_face
@@ -25,20 +30,31 @@ if TYPE_CHECKING:
 
 THRESHOLD = 1.0
 """Angular distance that a fake's embedding must exceed, as in CAMOUFLaGE-Light."""
-ALIKE = 64
-"""So many of the nearest beyond it count as alike. Our choice."""
+LEAST_OTHERS = 64
+"""If fewer than `CANDIDATES` do, so many of the farthest are taken for others. Our choice."""
 CANDIDATES = 8
-"""Of those, so many whose landmarks are most like the person's: a closed mouth that is pulled open
-is no mouth. One of them is drawn by lot: were it always the first, it would tell who it is in the
-place of. Our choice."""
+"""So many of the others that are most like the person. One of them is drawn by lot: were it always
+the first, it would tell who it is in the place of. Our choice."""
+
+ATTRIBUTES, TONE, SHAPE, LOOK = 0.5, 6.0, 0.08, 0.67
+"""Differences that count as much as each other when a person and a fake are compared: of the
+probabilities of attributes, summed; of tones, in the units of `LAB_WEIGHTS`; of landmarks, in eye
+distances; of embeddings, in angular distance. Our choice, by eye."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Starts:
-    """Faces of ``pool``, chosen by what ``encoder`` sees: somebody like that, and somebody else."""
+    """Faces of ``pool`` with their ``traits``, chosen to be like somebody and to be somebody else.
+
+    ``encoder`` says who is somebody else, farther than ``threshold``, and ``attribute_net`` what
+    attributes a person has.
+    """
 
     pool: FacePool
+    traits: Traits
     encoder: ImageEncoder
+    attribute_net: AttributeReader
+    threshold: float = THRESHOLD
 
     @classmethod
     def load(cls, name_or_path: str) -> Starts:
@@ -50,13 +66,36 @@ class Starts:
         """
         folder = weights.start_pool_folder(name_or_path)
         pool, encoder = FacePool.load(folder / "pool"), load_image_encoder(folder / "image_encoder")
+        require_own_pool(pool, encoder, sha256=sha256_of(folder / "image_encoder"))
+        net = weights.load_model(SmallAttributeNet, folder / "attribute_net", dtype=torch.float32)
+        return cls.of(pool, encoder, net)
+
+    @classmethod
+    def of(
+        cls,
+        pool: FacePool,
+        encoder: ImageEncoder,
+        attribute_net: AttributeReader,
+        *,
+        threshold: float = THRESHOLD,
+    ) -> Starts:
+        """Of parts that belong together; the traits are those beside the pool, or measured.
+
+        Raises `SettingError` for a pool that is too small.
+        """
         if len(pool) < CANDIDATES:
             raise SettingError(
-                f"start_pool: expected at least {CANDIDATES} faces, so that nobody's start is "
+                f"pool: expected at least {CANDIDATES} faces, so that nobody's start is "
                 f"known beforehand, got {len(pool)}; `camouflage pool build` makes larger ones"
             )
-        require_own_pool(pool, encoder, sha256=sha256_of(folder / "image_encoder"))
-        return cls(pool=pool, encoder=encoder)
+        traits = read_traits(pool.folder.parent, pool, attribute_net)
+        return cls(
+            pool=pool,
+            traits=traits,
+            encoder=encoder,
+            attribute_net=attribute_net,
+            threshold=threshold,
+        )
 
     def start(
         self,
@@ -65,27 +104,58 @@ class Starts:
         *,
         attempt: int,
         generator: torch.Generator,
+        coarseness: float = COARSENESS,
     ) -> NDArray[np.uint8]:
         """The aligned crop of ``subject`` (side, side, 3) with a fake in its region.
 
-        ``shape_xy`` (P, 2) are the landmarks that the fake gets. Each of the first ``ALIKE /
-        CANDIDATES`` attempts has candidates of its own, then they come again. Two people of one
-        picture who are alike may get the same one: no face's result depends on the others'.
+        ``shape_xy`` (P, 2) are the landmarks that the fake gets, and its colours those of the
+        person, as coarse as ``coarseness`` says, as in the control maps. Each of the first attempts
+        has candidates of its own; where all others were candidates they come again. Two people of
+        one picture who are alike may get the same one: no face's result depends on the others'.
         """
         assert subject.points_xy is not None  # noqa: S101  an aligned face has landmarks
-        face = face_of_crop(subject.points_xy, shape_xy)
-        seen = pixels_in_box(subject.pixels, face.box_xyxy)
-        alike = self._alike(embed_pictures(self.encoder, [seen])[0])
-        order = alike[np.argsort(self._differences(shape_xy)[alike], kind="stable")]
+        colours = skin_colour(subject.pixels, subject.region, coarseness=coarseness)
+        order = self._likest(subject, shape_xy, tones(colours, subject.points_xy))
         lot = int(torch.randint(CANDIDATES, (), generator=generator))
         fake = self.pool.face(int(order[(attempt * CANDIDATES + lot) % len(order)]))
-        return whole_face(subject.pixels, subject.region, shape_xy, fake, visible=subject.visible)
+        return whole_face(
+            subject.pixels, subject.region, colours, shape_xy, fake, visible=subject.visible
+        )
 
-    def _alike(self, embedding: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Faces that look like that and are somebody else."""
+    def _likest(
+        self, subject: Subject, shape_xy: NDArray[np.float64], tones: NDArray[np.float32]
+    ) -> NDArray[np.int64]:
+        """Who is somebody else, those first who are most like the person."""
+        assert subject.points_xy is not None  # noqa: S101  an aligned face has landmarks
+        box = face_of_crop(subject.points_xy, shape_xy).box_xyxy
+        seen = embed_pictures(self.encoder, [pixels_in_box(subject.pixels, box)])[0]
+        five = five_points(subject.points_xy)
+        attributes = predict_attributes(self.attribute_net, [subject.pixels], [five])[0]
+        others, distances = self._others(seen)
+        unlike = (
+            np.abs(self.traits.attributes - attributes).sum(1) / ATTRIBUTES
+            + self._tone_differences(tones, mirrored=self._left != looks_left(shape_xy)) / TONE
+            + self._differences(shape_xy) / SHAPE
+        )[others] + distances / LOOK
+        return others[np.argsort(unlike, kind="stable")]
+
+    def _others(
+        self, embedding: NDArray[np.float32]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Faces of somebody else and how far they are."""
         order, distances = self.pool.nearest(embedding, len(self.pool))
-        others = order[distances > THRESHOLD]
-        return others[:ALIKE] if len(others) >= CANDIDATES else order[-ALIKE:]
+        far = distances > self.threshold
+        if far.sum() < CANDIDATES:
+            far = np.arange(len(order)) >= len(order) - LEAST_OTHERS
+        return order[far], distances[far]
+
+    def _tone_differences(
+        self, tones: NDArray[np.float32], *, mirrored: NDArray[np.bool_]
+    ) -> NDArray[np.float64]:
+        """(N,), mean difference to the tones (5, 3) of each face, ``mirrored`` (N,) or not."""
+        own = self.traits.tones
+        own = np.where(mirrored[:, None, None], own[:, MIRRORED], own)
+        return np.linalg.norm((own - tones) * LAB_WEIGHTS, axis=-1).mean(-1)
 
     def _differences(self, points_xy: NDArray[np.float64]) -> NDArray[np.float64]:
         """(N,), how far the landmarks (P, 2) are from those of each face of the pool, mirrored as

@@ -1,17 +1,18 @@
 """A face of a pool in an aligned crop, with nothing of the original left where it is redrawn.
 
 The swap of CAMOUFLaGE-Light (`camouflage.swap.swap`) goes from the brows to the chin, and its edge
-takes up the original's colours and gradients; forehead and jaw stay. Ours: for a start of the noise
-that is wanted, not a picture to look at.
+takes up the original's colours and gradients; forehead and jaw stay. Ours: the fake takes the whole
+face, and around it, up to the edge of what is redrawn, the surroundings are continued.
 """
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from camouflage.annotators.landmarks import five_points
-from camouflage.compose.colour_match import match_surroundings
+from camouflage.annotators.colour import likeness, skin_colour
+from camouflage.annotators.landmarks import CONTOURS, five_points
 from camouflage.subjects.crops import align
 from camouflage.swap.frame import SIZE_RANGE, face_frame
 from camouflage.swap.mesh import warp_to_points
@@ -23,10 +24,30 @@ LEAST_SIZE = 0.1
 """The shorter side of the box around landmarks, in sides of their crop; real faces have 0.2 and
 more. Our choice."""
 
+OWN_OVAL, NEW_OVAL = 0.96, 1.02
+"""How much of a fake's oval surely is skin, and up to where it is shown, both in its radius."""
+
+BROW = 0.25
+"""So far above the eyes, in eye distances, the forehead begins: up to the edge of what is redrawn
+there is skin and no surroundings. Our choice."""
+
+FEATURES = ("right_brow", "left_brow", "right_eye", "left_eye", "nostrils", "lips")
+HAIR = 0.3
+"""What is less like skin, beside the features, is hair, and skin is laid over it. Our choice."""
+
+SHARPER = 0.6
+"""How much of what is finer than 1 px of 128 is added to a fake. Our choice, by eye."""
+
+MOST_GAIN = 2.5
+"""By how much at most a channel is made brighter or darker. Our choice."""
+DARK = 8.0
+"""Of 255: added to both colours of which the quotient is taken, for the noise in what is black."""
+
 
 def whole_face(
     pixels: NDArray[np.uint8],
     region: NDArray[np.bool_],
+    colours: NDArray[np.float32],
     points_xy: NDArray[np.float64],
     fake: PoolFace,
     *,
@@ -35,21 +56,106 @@ def whole_face(
     """The crop ``pixels`` (side, side, 3) with ``fake`` in its ``region`` (side, side).
 
     The fake is pulled onto the landmarks ``points_xy`` (P, 2), mirrored if it looks to the other
-    side, and brought to the light around the region; in the region no pixel of the crop is read,
-    nor where ``visible`` (side, side) is False: beyond the picture's border a crop repeats what may
-    be the face, so the fake's surroundings are there too. None is visible everywhere.
-    Landmarks that make no face leave the fake as it is, aligned as every crop is.
+    side, and gets ``colours`` (side, side, 3), those of `skin_colour`; what of the region is no
+    face is filled from around it. In the region no pixel of the crop is read, nor where ``visible``
+    (side, side) is False: beyond the picture's border a crop repeats what may be the face, so the
+    fake's surroundings are there. None is visible everywhere. Landmarks that make no face leave the
+    fake as it is, aligned as every crop is, in all of the region.
     """
     side = pixels.shape[0]
+    seen = ~region if visible is None else ~region & visible
     place = face_frame(FaceShape(five_xy=five_points(points_xy), points_xy=points_xy), side)
     size = np.ptp(points_xy, axis=0) / side
     regular = place.regular and LEAST_SIZE <= size.min() <= size.max() <= SIZE_RANGE[1]
     if regular and looks_left(points_xy) != looks_left(fake.points_xy):
         fake = fake.mirrored()
-    aligned = align(fake.five_xy, side=side)
-    layer = aligned.cut(fake.pixels)
+    layer, face = _laid(fake, points_xy if regular else None, side), region
     if regular:
-        layer = warp_to_points(layer, aligned.to_crop(fake.points_xy), points_xy)
-    matched = match_surroundings(layer, pixels, region, visible=visible)
+        own = _oval(points_xy, side, OWN_OVAL)
+        own &= ~_hair(layer, own, points_xy)
+        if own.any():
+            face = _oval(points_xy, side, NEW_OVAL) | _forehead(points_xy, region)
+            layer = np.where(
+                (own | ~face)[..., None], layer, _continued(layer, own, 2 * side / 128)
+            )
+    if not face.any():
+        face = region
+    layer = _recoloured(layer, face, colours)
     new = region if visible is None else region | ~visible
-    return np.where(new[..., None], matched, pixels)
+    if seen.any() and regular:
+        around = _continued(pixels, seen, 1.5 * side / 128)
+        soft = cv2.GaussianBlur(face.astype(np.float32), (0, 0), 1.5 * side / 128)[..., None]
+        inside = np.round(soft * layer + (1 - soft) * around).astype(np.uint8)
+        layer = np.where(region[..., None], inside, layer)
+    return np.where(new[..., None], layer, pixels)
+
+
+def _laid(fake: PoolFace, points_xy: NDArray[np.float64] | None, side: int) -> NDArray[np.uint8]:
+    """(side, side, 3), the fake on the landmarks, or aligned alone.
+
+    Its pixels are moved twice: at twice the size, and sharpened, so that they keep their detail.
+    """
+    aligned = align(fake.five_xy, side=2 * side)
+    layer = aligned.cut(fake.pixels)
+    if points_xy is not None:
+        layer = warp_to_points(layer, aligned.to_crop(fake.points_xy), 2 * points_xy + 0.5)
+    small = cv2.resize(layer, (side, side), interpolation=cv2.INTER_AREA).astype(np.float32)
+    fine = small - cv2.GaussianBlur(small, (0, 0), side / 128)
+    return np.clip(np.round(small + SHARPER * fine), 0, 255).astype(np.uint8)
+
+
+def _oval(points_xy: NDArray[np.float64], side: int, size: float) -> NDArray[np.bool_]:
+    """(side, side), True in the face's oval, its radius multiplied by ``size``."""
+    oval = points_xy[CONTOURS["oval"]]
+    middle = oval.mean(0)
+    corners = np.clip(middle + (oval - middle) * size, -side, 2 * side)
+    mask = np.zeros((side, side), np.uint8)
+    cv2.fillPoly(mask, [np.round(corners * 16).astype(np.int32)], (1,), cv2.LINE_8, 4)
+    return mask.astype(bool)
+
+
+def _hair(
+    layer: NDArray[np.uint8], own: NDArray[np.bool_], points_xy: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """What of the oval, above the mouth and beside the features, is not coloured like the skin."""
+    if not own.any():
+        return own
+    features = np.concatenate([points_xy[CONTOURS[name]] for name in FEATURES])
+    hull = cv2.convexHull(np.round(np.clip(features, -1e3, 1e3) * 16).astype(np.int32))
+    inner = np.zeros(own.shape, np.uint8)
+    cv2.fillPoly(inner, [hull], (1,), cv2.LINE_8, 4)
+    wide = cv2.dilate(inner, np.ones((3, 3), np.uint8)) > 0
+    above = np.arange(own.shape[0])[:, None] < points_xy[CONTOURS["lips"], 1].mean()
+    unlike = own & above & ~wide & (likeness(layer, own) < HAIR)
+    return cv2.dilate(unlike.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+
+
+def _forehead(points_xy: NDArray[np.float64], region: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """What of the region is above the brows and as wide as the face."""
+    right, left = five_points(points_xy)[:2]
+    oval = points_xy[CONTOURS["oval"]]
+    y, x = np.ogrid[: region.shape[0], : region.shape[1]]
+    brow = (right[1] + left[1]) / 2 - BROW * abs(left[0] - right[0])
+    return region & (y < brow) & (x >= oval[:, 0].min()) & (x <= oval[:, 0].max())
+
+
+def _continued(
+    pixels: NDArray[np.uint8], known: NDArray[np.bool_], sigma: float
+) -> NDArray[np.uint8]:
+    """(side, side, 3): each pixel is the nearest of those that are ``known``, a little blurred."""
+    _, numbers = cv2.distanceTransformWithLabels(
+        (~known).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    labels = numbers.astype(np.intp)
+    table = np.zeros((labels.max() + 1, 3), np.uint8)
+    table[labels[known]] = pixels[known]
+    return cv2.GaussianBlur(table[labels], (0, 0), sigma)  # type: ignore[return-value]
+
+
+def _recoloured(
+    layer: NDArray[np.uint8], face: NDArray[np.bool_], colours: NDArray[np.float32]
+) -> NDArray[np.uint8]:
+    """``layer`` with the coarse ``colours`` in the place of its own, its detail as strong."""
+    gain = (colours + DARK) / (skin_colour(layer, face) + DARK)
+    bright = np.round(layer * np.clip(gain, 1 / MOST_GAIN, MOST_GAIN))
+    return np.clip(bright, 0, 255).astype(np.uint8)

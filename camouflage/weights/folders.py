@@ -53,17 +53,20 @@ def mini_light_folder() -> Path:
 
 
 def start_pool_folder(name_or_path: str) -> Path:
-    """The folder with the ``pool`` and the ``image_encoder`` that a recipe's ``start_pool`` names:
-    that of ``mini-light``, or one as it is given. It passed its list of hashes, if it has one.
+    """The folder with ``pool``, ``image_encoder`` and ``attribute_net`` that a recipe's
+    ``start_pool`` names: that of ``mini-light``, or one as it is given. It passed its list of
+    hashes, if it has one.
 
     Raises:
-        WeightsError: there is no such folder, it lacks one of the two, or it does not pass.
+        WeightsError: there is no such folder, it lacks one of the three, or it does not pass.
     """
     folder = mini_light_folder() if name_or_path == "mini-light" else Path(name_or_path)
-    if lacking := [part for part in ("pool", "image_encoder") if not (folder / part).is_dir()]:
+    parts = ("pool", "image_encoder", "attribute_net")
+    if lacking := [part for part in parts if not (folder / part).is_dir()]:
         raise WeightsError(
-            f"start_pool: expected mini-light or a folder with pool/ and image_encoder/, and "
-            f"{folder.name} has no {' and no '.join(lacking)}; `camouflage pool build` makes pools"
+            f"start_pool: expected mini-light or a folder with pool/, image_encoder/ and "
+            f"attribute_net/, and {folder.name} has no {' and no '.join(lacking)}; "
+            "`camouflage pool build` makes pools"
         )
     check_sums(folder, known=True)
     return folder
@@ -99,7 +102,8 @@ def weights_of(model: str, *, start_pool: str | None = None) -> str:
     """
     if start_pool is not None:
         found = digests_of(start_pool_folder(start_pool))
-        used = {k: v for k, v in found.items() if k.startswith(("pool/", "image_encoder/"))}
+        read = ("pool/", "image_encoder/", "attribute_net/", "starts.safetensors")
+        used = {k: v for k, v in found.items() if k.startswith(read)}
         return _hash_of({"model": weights_of(model), "start_pool": _hash_of(used)})
     if model == "tiny":
         return model

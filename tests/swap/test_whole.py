@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from camouflage.annotators.landmarks import face_region
+from camouflage.annotators.landmarks import CONTOURS, face_region
 from camouflage.swap.whole import whole_face
 
 from .conftest import fake, mean_xy, noise, shape, turned
@@ -13,16 +13,20 @@ from .conftest import fake, mean_xy, noise, shape, turned
 SIDE = 128
 
 
+EYE = CONTOURS["right_eye"]
+GREY = np.full((SIDE, SIDE, 3), 110, np.float32)
+
+
 def points() -> np.ndarray:
     return mean_xy() * SIDE - 0.5
 
 
 def test_nothing_of_the_original_is_left_in_the_region():
-    """Whoever stood there, the start is the same."""
+    """Whoever stood there, the start is the same, but for the coarse colours that are given."""
     region = face_region(points(), SIDE)
     one = noise(SIDE, SIDE, seed=1)
     other = np.where(region[..., None], noise(SIDE, SIDE, seed=2), one)
-    starts = [whole_face(p, region, points(), fake(noise(SIDE, SIDE))) for p in (one, other)]
+    starts = [whole_face(p, region, GREY, points(), fake(noise(SIDE, SIDE))) for p in (one, other)]
     assert np.array_equal(*starts)
     assert np.array_equal(starts[0][~region], one[~region])
 
@@ -34,7 +38,7 @@ def test_nothing_is_read_beyond_the_border_of_the_picture():
     one = noise(SIDE, SIDE, seed=1)
     other = np.where(visible[..., None], one, noise(SIDE, SIDE, seed=2))
     texture = fake(noise(SIDE, SIDE))
-    starts = [whole_face(p, region, points(), texture, visible=visible) for p in (one, other)]
+    starts = [whole_face(p, region, GREY, points(), texture, visible=visible) for p in (one, other)]
     assert np.array_equal(*starts)
     kept = visible & ~region
     assert np.array_equal(starts[0][kept], one[kept])
@@ -43,28 +47,68 @@ def test_nothing_is_read_beyond_the_border_of_the_picture():
 def test_the_fake_is_pulled_onto_the_landmarks():
     """A fake of 200 px, into a face that is smaller and lies elsewhere in its crop."""
     texture = np.full((200, 200, 3), 90, np.uint8)
-    eye = fake(texture).points_xy[:8].mean(0).round().astype(int)
+    eye = fake(texture).points_xy[EYE].mean(0).round().astype(int)
     texture[eye[1] - 4 : eye[1] + 5, eye[0] - 4 : eye[0] + 5] = 250
     smaller = shape(side=0.8 * SIDE, at_xy=(10, 6)).points_xy
     crop = np.full((SIDE, SIDE, 3), 90, np.uint8)
-    start = whole_face(crop, face_region(smaller, SIDE), smaller, fake(texture))
-    x, y = smaller[:8].mean(0).round().astype(int)
+    colours = np.full((SIDE, SIDE, 3), 90, np.float32)
+    start = whole_face(crop, face_region(smaller, SIDE), colours, smaller, fake(texture))
+    x, y = smaller[EYE].mean(0).round().astype(int)
     bright = np.argwhere(start[..., 0] > 170)
     assert np.allclose(bright.mean(0), (y, x), atol=1.5)
 
 
 def test_a_fake_that_looks_to_the_other_side_is_mirrored():
+    """A white eye tells the sides apart."""
     texture = np.full((SIDE, SIDE, 3), 90, np.uint8)
-    texture[:, : SIDE // 2] = 160
-    base = shape(side=SIDE)
-    crop = np.full((SIDE, SIDE, 3), 120, np.uint8)
+    eye = fake(texture).points_xy[EYE].mean(0).round().astype(int)
+    texture[eye[1] - 4 : eye[1] + 5, eye[0] - 4 : eye[0] + 5] = 250
+    base, region = shape(side=SIDE), face_region(points(), SIDE)
+    crop = np.full((SIDE, SIDE, 3), 90, np.uint8)
+    columns = []
+    for share in (-0.3, 0.3):
+        start = whole_face(crop, region, GREY, turned(base, share).points_xy, fake(texture))
+        columns.append(np.argwhere(start[..., 0] > 170)[:, 1].mean())
+    assert (columns[0] - SIDE / 2) * (columns[1] - SIDE / 2) < 0
+
+
+def test_the_fake_gets_the_colours_and_keeps_its_detail():
+    """A dark face with an edge across its middle, for somebody brighter and reddish."""
+    texture = np.full((SIDE, SIDE, 3), 60, np.uint8)
+    texture[::2] = 70
+    colours = np.broadcast_to(np.float32([140, 110, 90]), (SIDE, SIDE, 3))
     region = face_region(points(), SIDE)
-    left, right = (
-        whole_face(crop, region, turned(base, share).points_xy, fake(texture)).astype(int)
-        for share in (-0.3, 0.3)
-    )
-    halves = [one[50:80, 40:60].mean() - one[50:80, 68:88].mean() for one in (left, right)]
-    assert halves[0] * halves[1] < 0
+    start = whole_face(noise(SIDE, SIDE), region, colours, points(), fake(texture))
+    middle = start[56:84, 50:78].astype(float)
+    assert np.allclose(middle.mean((0, 1)), [140, 110, 90], atol=10)
+    assert np.abs(np.diff(middle[..., 0].mean(1))).max() > 6, "the stripes are as strong"
+
+
+def test_around_the_face_the_surroundings_are_continued():
+    """Beside chin and cheeks there is what is outside of the region, and above there is skin."""
+    smaller = shape(side=0.8 * SIDE, at_xy=(13, 10)).points_xy
+    region = np.zeros((SIDE, SIDE), dtype=bool)
+    region[4:124, 8:120] = True
+    crop = np.zeros((SIDE, SIDE, 3), np.uint8)
+    crop[..., 2] = 255
+    skin = fake(np.full((SIDE, SIDE, 3), 110, np.uint8))
+    start = whole_face(crop, region, GREY, smaller, skin)
+    oval = smaller[CONTOURS["oval"]]
+    x0, x1, y1 = oval[:, 0].min(), oval[:, 0].max(), oval[:, 1].max()
+    assert start[int(y1) + 6, SIDE // 2].tolist() == [0, 0, 255]
+    assert start[70, int(x0) - 6].tolist() == [0, 0, 255]
+    assert start[70, int(x1) + 6].tolist() == [0, 0, 255]
+    assert np.ptp(start[12, SIDE // 2].astype(int)) <= 2, "grey, as the skin"
+
+
+def test_a_region_without_an_end_is_the_fake_alone():
+    """Nothing is visible: there are no surroundings, and nothing is read."""
+    region = np.ones((SIDE, SIDE), dtype=bool)
+    starts = [
+        whole_face(noise(SIDE, SIDE, seed=s), region, GREY, points(), fake(noise(SIDE, SIDE)))
+        for s in (1, 2)
+    ]
+    assert np.array_equal(*starts)
 
 
 @settings(max_examples=25)
@@ -74,7 +118,7 @@ def test_points_that_make_no_face_still_give_a_start(seed, spread):
     wild = random.normal(64, spread, points().shape) if spread else np.full(points().shape, 64.0)
     region = face_region(points(), SIDE)
     crop = noise(SIDE, SIDE)
-    start = whole_face(crop, region, wild, fake(noise(SIDE, SIDE, seed=3)))
+    start = whole_face(crop, region, GREY, wild, fake(noise(SIDE, SIDE, seed=3)))
     assert start.shape == crop.shape
     assert start.dtype == np.uint8
     assert np.array_equal(start[~region], crop[~region])
@@ -84,5 +128,6 @@ def test_points_that_make_no_face_still_give_a_start(seed, spread):
 @pytest.mark.parametrize("side", [64, 128, 192])
 def test_any_side_of_a_crop_is_served(side):
     xy = mean_xy() * side - 0.5
-    start = whole_face(noise(side, side), face_region(xy, side), xy, fake())
+    colours = np.full((side, side, 3), 110, np.float32)
+    start = whole_face(noise(side, side), face_region(xy, side), colours, xy, fake())
     assert start.shape == (side, side, 3)

@@ -67,7 +67,7 @@ def test_commands_of_the_package_name_options_that_exist():
 
 
 def test_configurations_that_are_named_exist():
-    named = set(re.findall(r"configs/training/[\w-]+\.yaml", README))
+    named = set(re.findall(r"configs/training/[\w-]+\.(?:yaml|txt)", README))
     assert named == {f"configs/training/{p.name}" for p in (ROOT / "configs/training").iterdir()}
 
 

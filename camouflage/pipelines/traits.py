@@ -1,0 +1,109 @@
+"""By what a face of a pool is like somebody: the tones of the skin, and attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from camouflage.annotators import face_region
+from camouflage.annotators.attributes import CELEBA_ATTRIBUTES, predict_attributes
+from camouflage.annotators.attributes.network import AttributeReader
+from camouflage.annotators.colour import skin_colour
+from camouflage.annotators.landmarks import five_points
+from camouflage.swap import FacePool
+from camouflage.swap.pool_folder import RECORD
+from camouflage.weights import file_sha256
+from camouflage.write import write_bytes
+
+FILE = "starts.safetensors"
+"""Beside the pool: its traits, so that nobody has to wait for them."""
+
+MIRRORED = [1, 0, 2, 3, 4]
+"""Rows of tones in a mirror."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Traits:
+    """Of N faces: ``tones`` (N, 5, 3) and ``attributes`` (N, 40) float32."""
+
+    tones: NDArray[np.float32]
+    attributes: NDArray[np.float32]
+
+
+def tones(colours: NDArray[np.float32], points_xy: NDArray[np.float64]) -> NDArray[np.float32]:
+    """(5, 3) CIE L*a*b*, 8 bits, of a face's coarse ``colours`` (H, W, 3), those of `skin_colour`.
+
+    On the right and the left cheek, the forehead, the chin and the tip of the nose, found by the
+    landmarks (P, 2). Tells the colour of the skin and from where the light falls.
+    """
+    right, left, nose, right_mouth, left_mouth = five_points(points_xy)
+    eyes, mouth = (right + left) / 2, (right_mouth + left_mouth) / 2
+    places = (
+        (right + right_mouth) / 2,
+        (left + left_mouth) / 2,
+        eyes - 0.45 * (mouth - eyes),
+        mouth + 0.35 * (mouth - eyes),
+        nose,
+    )
+    x, y = np.stack(places).astype(np.float32).T[:, :, None]
+    here = cv2.remap(colours, x, y, cv2.INTER_LINEAR, None, cv2.BORDER_REPLICATE)
+    whole = np.clip(np.round(here), 0, 255).astype(np.uint8)
+    return cv2.cvtColor(whole, cv2.COLOR_RGB2LAB)[:, 0].astype(np.float32)
+
+
+def traits_of(pool: FacePool, net: AttributeReader) -> Traits:
+    """Those of every face of ``pool``: a second or two for some hundred."""
+    faces = [pool.face(index) for index in range(len(pool))]
+    shown = [
+        tones(skin_colour(face.pixels, face_region(face.points_xy, face.side)), face.points_xy)
+        for face in faces
+    ]
+    points: Sequence[NDArray[np.float64]] = [face.five_xy for face in faces]
+    attributes = predict_attributes(net, [face.pixels for face in faces], points)
+    return Traits(tones=np.stack(shown), attributes=attributes)
+
+
+def write_traits(folder: Path, pool: FacePool, net: AttributeReader) -> None:
+    """Keep the traits of ``pool``, which is ``folder/pool``, in ``folder``.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    traits = traits_of(pool, net)
+    arrays = {"tones": traits.tones, "attributes": traits.attributes}
+    write_bytes(save(arrays, metadata=_made_of(folder)), folder / FILE, overwrite=True)
+
+
+def read_traits(folder: Path, pool: FacePool, net: AttributeReader) -> Traits:
+    """What `write_traits` kept; measured anew if there is nothing or it is of other faces."""
+    kept = _kept(folder)
+    shapes = (len(pool), len(MIRRORED), 3), (len(pool), len(CELEBA_ATTRIBUTES))
+    if kept is not None and (kept.tones.shape, kept.attributes.shape) == shapes:
+        return kept
+    return traits_of(pool, net)
+
+
+def _kept(folder: Path) -> Traits | None:
+    try:
+        with safe_open(folder / FILE, framework="numpy") as file:
+            if file.metadata() != _made_of(folder):
+                return None
+            return Traits(tones=file.get_tensor("tones"), attributes=file.get_tensor("attributes"))
+    except (SafetensorError, OSError):
+        return None
+
+
+def _made_of(folder: Path) -> dict[str, str]:
+    """Hashes of what traits depend on."""
+    nets = sorted((folder / "attribute_net").glob("*.safetensors"))
+    return {
+        "pool": file_sha256(folder / "pool" / RECORD),
+        "attribute_net": " ".join(file_sha256(net) for net in nets),
+    }
