@@ -155,8 +155,9 @@ class BaseRecipe(Recipe):
     """kappa: how much of what an a_s above 1 adds may be coarse: colour and light, 1 = all."""
     start_pool: Annotated[str, Field(min_length=1)] | None
     """Whose pool of synthetic faces gives the face that the noise is laid over ("mini-light", or a
-    folder with ``pool`` and ``image_encoder`` as it has them). null = the original, as published;
-    then only a ``strength`` of 1 starts from noise, below it what is drawn keeps something of it.
+    folder with ``pool``, ``image_encoder`` and ``attribute_net`` as it has them). null = the
+    original, as published; then only a ``strength`` of 1 starts from noise, below it what is drawn
+    keeps something of it.
     """
     identity: Literal["learned", "analytic"]
     """The identity function: the identity ControlNet, or its closed form."""
@@ -224,8 +225,8 @@ class LightRecipe(Recipe):
     swap_alignment: Literal["similarity", "mesh"]
     """The fake as it is, turned and scaled, or pulled onto the original's landmarks."""
     swap_blend: Literal["seamless", "alpha", "whole"]
-    """How its edge is hidden: gradients, or opacity alone; whole = it takes all that is redrawn, so
-    that nothing of the original is read there. Ours, for models of aligned faces, with the mesh."""
+    """How its edge is hidden: gradients, or opacity alone; whole = it takes all that is redrawn, in
+    the original's coarse colours. Ours, for models of aligned faces, with the mesh."""
     swap_threshold: Annotated[float, Field(ge=0, le=2)]
     """Angular distance that a fake's embedding must exceed, sqrt(2 - 2 cos)."""
     ladder: Annotated[  # type: ignore[assignment]  # a narrower kind of rung

@@ -154,7 +154,6 @@ class BaseRedrawer(Redrawer):
                 self.shape_of(subject, key, attempt),
                 attempt=attempt,
                 generator=generator_for(key, f"{subject.name}:start", attempt),
-                coarseness=self.recipe.colour_coarseness,
             )
             for subject in subjects
         ]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,6 +33,7 @@ class LightRedrawer(Redrawer):
 
     recipe: LightRecipe
     pipeline: LightPipeline
+    _starts_of_pool: list[Starts] = field(init=False, default_factory=list, repr=False)
 
     def _check(self) -> None:
         recipe = self.recipe
@@ -81,18 +81,23 @@ class LightRedrawer(Redrawer):
             for subject, some in zip(batch, faces, strict=True)
         ]
 
-    @functools.cached_property
+    @property
     def _whole(self) -> Starts:
+        """Of the pipeline's pool as it is now."""
         from camouflage.pipelines.starts import Starts
 
         pipeline = self.pipeline
         assert pipeline.pool is not None  # noqa: S101  was checked
-        return Starts.of(
-            pipeline.pool,
-            pipeline.image_encoder,
-            pipeline.attribute_net,
-            threshold=self.recipe.swap_threshold,
-        )
+        if not self._starts_of_pool or self._starts_of_pool[0].pool is not pipeline.pool:
+            self._starts_of_pool[:] = [
+                Starts.of(
+                    pipeline.pool,
+                    pipeline.image_encoder,
+                    pipeline.attribute_net,
+                    threshold=self.recipe.swap_threshold,
+                )
+            ]
+        return self._starts_of_pool[0]
 
     def _drawn_frame(
         self,
@@ -121,10 +126,11 @@ class LightRedrawer(Redrawer):
     def _swap(self) -> SwapSettings:
         from camouflage.swap import SwapSettings
 
+        assert self.recipe.swap_blend != "whole"  # noqa: S101  is `_starts`' affair
         return SwapSettings(
             side=self.pipeline.config["default_swap_side"],
             alignment=self.recipe.swap_alignment,
-            blend="alpha" if self.recipe.swap_blend == "alpha" else "seamless",
+            blend=self.recipe.swap_blend,
         )
 
     def _swapped(

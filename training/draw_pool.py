@@ -53,12 +53,17 @@ def is_good(crop: NDArray[np.uint8], points_xy: NDArray[np.float64]) -> bool:
 def named(
     crops: list[tuple[str, NDArray[np.uint8]]], names: Path
 ) -> list[tuple[str, NDArray[np.uint8]]]:
-    """Those whose keys the file lists; raises `SettingError` for a key that no crop has."""
+    """Those whose keys the file lists.
+
+    Raises `SettingError` if it lists none, or one that no crop has.
+    """
     wanted = set(names.read_text(encoding="utf-8").split())
     if missing := sorted(wanted - {name for name, _ in crops}):
         raise SettingError(
             f"{names.name}: {len(missing)} keys are of no training crop, {missing[0]} among them"
         )
+    if not wanted:
+        raise SettingError(f"{names.name}: expected keys of crops, one a line, found none")
     return [one for one in crops if one[0] in wanted]
 
 

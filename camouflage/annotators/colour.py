@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camouflage.annotators.lineart import soft_edge
+from camouflage.errors import SettingError
 
 COARSENESS = 0.26
 """Width of the blur deep inside the face as a fraction of the side: 33 px of 128, the distance of
@@ -28,6 +29,9 @@ LAB_WEIGHTS = np.array([0.5, 1.0, 1.0], np.float32)
 
 LEAST_LIKENESS = 0.02
 """Everything counts that much, or a face in two colours would have none in one of its halves."""
+
+FAR = 1e-5
+"""Where less than that of a blur lies on what has a colour, there is none."""
 
 
 def coarse_colour(
@@ -53,8 +57,11 @@ def skin_colour(
 
     Hair, a hat, glasses or a background that are in the region too hardly count, by how far they
     are from the median of its middle in CIE L*a*b*, lightness by half: a shadow is still skin.
-    Outside the region the colours are continued, further away grey. The region must not be empty.
+    Where skin meets hair they change faster than the blur alone does. Outside the region they are
+    continued. Raises `SettingError` for an empty region.
     """
+    if not region.any():
+        raise SettingError("expected a region with pixels, got an empty one")
     return _means(crop, region, region * likeness(crop, region), coarseness)
 
 
@@ -91,5 +98,5 @@ def _mean_colour(
 ) -> NDArray[np.float32]:
     """``crop`` blurred over what is ``inside`` alone; grey where that is far away."""
     weight = cv2.GaussianBlur(inside, (0, 0), sigma)[..., None]
-    mean = cv2.GaussianBlur(crop * inside[..., None], (0, 0), sigma) / np.maximum(weight, 1e-3)
-    return np.where(weight > 1e-3, mean, 127).astype(np.float32)
+    mean = cv2.GaussianBlur(crop * inside[..., None], (0, 0), sigma) / np.maximum(weight, FAR)
+    return np.where(weight > FAR, mean, 127).astype(np.float32)

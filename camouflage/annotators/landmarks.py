@@ -244,7 +244,7 @@ def five_points(points_xy: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def inner_box(points_xy: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(4,) xyxy from the brows to the chin and from cheek to cheek, as face detectors box a face.
+    """(4,) xyxy from the brows to the chin and from cheek to cheek; detectors box the forehead too.
 
     Raises `SettingError` for points that are not (P, 2) finite numbers.
     """

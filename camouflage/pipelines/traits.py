@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
+from torch import nn
 
 from camouflage.annotators import face_region
 from camouflage.annotators.attributes import CELEBA_ATTRIBUTES, predict_attributes
@@ -18,12 +19,19 @@ from camouflage.annotators.attributes.network import AttributeReader
 from camouflage.annotators.colour import skin_colour
 from camouflage.annotators.landmarks import five_points
 from camouflage.swap import FacePool
-from camouflage.swap.pool_folder import RECORD
+from camouflage.swap.pool_folder import INDEX, RECORD
+from camouflage.swap.whole import oval
 from camouflage.weights import file_sha256
 from camouflage.write import write_bytes
 
 FILE = "starts.safetensors"
 """Beside the pool: its traits, so that nobody has to wait for them."""
+
+VERSION = "1"
+"""Of the ways in which traits are measured."""
+
+BATCH = 32
+"""Faces at once: a pool may be larger than the memory."""
 
 MIRRORED = [1, 0, 2, 3, 4]
 """Rows of tones in a mirror."""
@@ -59,15 +67,18 @@ def tones(colours: NDArray[np.float32], points_xy: NDArray[np.float64]) -> NDArr
 
 
 def traits_of(pool: FacePool, net: AttributeReader) -> Traits:
-    """Those of every face of ``pool``: a second or two for some hundred."""
-    faces = [pool.face(index) for index in range(len(pool))]
-    shown = [
-        tones(skin_colour(face.pixels, face_region(face.points_xy, face.side)), face.points_xy)
-        for face in faces
-    ]
-    points: Sequence[NDArray[np.float64]] = [face.five_xy for face in faces]
-    attributes = predict_attributes(net, [face.pixels for face in faces], points)
-    return Traits(tones=np.stack(shown), attributes=attributes)
+    """Those of every face of ``pool``: some seconds for some hundred."""
+    shown, attributes = [], []
+    for start in range(0, len(pool), BATCH):
+        faces = [pool.face(index) for index in range(start, min(start + BATCH, len(pool)))]
+        for face in faces:
+            region = face_region(face.points_xy, face.side)
+            measured = region & oval(face.points_xy, face.side)
+            colours = skin_colour(face.pixels, measured if measured.any() else region)
+            shown.append(tones(colours, face.points_xy))
+        pictures, points = [face.pixels for face in faces], [face.five_xy for face in faces]
+        attributes.append(predict_attributes(net, pictures, points))
+    return Traits(tones=np.stack(shown), attributes=np.concatenate(attributes))
 
 
 def write_traits(folder: Path, pool: FacePool, net: AttributeReader) -> None:
@@ -78,32 +89,42 @@ def write_traits(folder: Path, pool: FacePool, net: AttributeReader) -> None:
     """
     traits = traits_of(pool, net)
     arrays = {"tones": traits.tones, "attributes": traits.attributes}
-    write_bytes(save(arrays, metadata=_made_of(folder)), folder / FILE, overwrite=True)
+    write_bytes(save(arrays, metadata=_made_of(pool, net)), folder / FILE, overwrite=True)
 
 
 def read_traits(folder: Path, pool: FacePool, net: AttributeReader) -> Traits:
-    """What `write_traits` kept; measured anew if there is nothing or it is of other faces."""
-    kept = _kept(folder)
+    """What `write_traits` kept; measured anew if there is nothing, or it is of other faces or by
+    another network.
+    """
+    kept = _kept(folder, _made_of(pool, net))
     shapes = (len(pool), len(MIRRORED), 3), (len(pool), len(CELEBA_ATTRIBUTES))
     if kept is not None and (kept.tones.shape, kept.attributes.shape) == shapes:
         return kept
     return traits_of(pool, net)
 
 
-def _kept(folder: Path) -> Traits | None:
+def _kept(folder: Path, made_of: dict[str, str]) -> Traits | None:
     try:
         with safe_open(folder / FILE, framework="numpy") as file:
-            if file.metadata() != _made_of(folder):
+            if file.metadata() != made_of:
                 return None
-            return Traits(tones=file.get_tensor("tones"), attributes=file.get_tensor("attributes"))
+            found = Traits(tones=file.get_tensor("tones"), attributes=file.get_tensor("attributes"))
     except (SafetensorError, OSError):
         return None
+    finite = np.isfinite(found.tones).all() and np.isfinite(found.attributes).all()
+    return found if finite else None
 
 
-def _made_of(folder: Path) -> dict[str, str]:
+def _made_of(pool: FacePool, net: AttributeReader) -> dict[str, str]:
     """Hashes of what traits depend on."""
-    nets = sorted((folder / "attribute_net").glob("*.safetensors"))
+    weights = hashlib.sha256()
+    assert isinstance(net, nn.Module)  # noqa: S101  every reader is one
+    for name, tensor in (*net.named_parameters(), *net.named_buffers()):
+        weights.update(name.encode())
+        weights.update(tensor.detach().float().cpu().numpy().tobytes())
     return {
-        "pool": file_sha256(folder / "pool" / RECORD),
-        "attribute_net": " ".join(file_sha256(net) for net in nets),
+        "version": VERSION,
+        "faces": file_sha256(pool.folder / RECORD),
+        "index": file_sha256(pool.folder / INDEX),
+        "attribute_net": weights.hexdigest(),
     }

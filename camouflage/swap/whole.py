@@ -1,4 +1,4 @@
-"""A face of a pool in an aligned crop, with nothing of the original left where it is redrawn.
+"""A face of a pool in an aligned crop, in the colours of the original, which is gone but for them.
 
 The swap of CAMOUFLaGE-Light (`camouflage.swap.swap`) goes from the brows to the chin, and its edge
 takes up the original's colours and gradients; forehead and jaw stay. Ours: the fake takes the whole
@@ -27,8 +27,8 @@ more. Our choice."""
 OWN_OVAL, NEW_OVAL = 0.96, 1.02
 """How much of a fake's oval surely is skin, and up to where it is shown, both in its radius."""
 
-BROW = 0.25
-"""So far above the eyes, in eye distances, the forehead begins: up to the edge of what is redrawn
+BROW, HAIRLINE = 0.25, 1.5
+"""So far above the eyes, in eye distances, the forehead begins and ends: as far as it is redrawn,
 there is skin and no surroundings. Our choice."""
 
 FEATURES = ("right_brow", "left_brow", "right_eye", "left_eye", "nostrils", "lips")
@@ -57,10 +57,10 @@ def whole_face(
 
     The fake is pulled onto the landmarks ``points_xy`` (P, 2), mirrored if it looks to the other
     side, and gets ``colours`` (side, side, 3), those of `skin_colour`; what of the region is no
-    face is filled from around it. In the region no pixel of the crop is read, nor where ``visible``
-    (side, side) is False: beyond the picture's border a crop repeats what may be the face, so the
-    fake's surroundings are there. None is visible everywhere. Landmarks that make no face leave the
-    fake as it is, aligned as every crop is, in all of the region.
+    face is filled from around it. In the region nothing of ``pixels`` is read, nor where
+    ``visible`` (side, side) is False: beyond the picture's border a crop repeats what may be the
+    face, so the fake's surroundings are there. None is visible everywhere. Landmarks that make no
+    face leave the fake as it is, aligned as every crop is, in all of the region.
     """
     side = pixels.shape[0]
     seen = ~region if visible is None else ~region & visible
@@ -71,10 +71,10 @@ def whole_face(
         fake = fake.mirrored()
     layer, face = _laid(fake, points_xy if regular else None, side), region
     if regular:
-        own = _oval(points_xy, side, OWN_OVAL)
+        own = oval(points_xy, side, OWN_OVAL)
         own &= ~_hair(layer, own, points_xy)
         if own.any():
-            face = _oval(points_xy, side, NEW_OVAL) | _forehead(points_xy, region)
+            face = oval(points_xy, side, NEW_OVAL) | _forehead(points_xy, region)
             layer = np.where(
                 (own | ~face)[..., None], layer, _continued(layer, own, 2 * side / 128)
             )
@@ -104,11 +104,11 @@ def _laid(fake: PoolFace, points_xy: NDArray[np.float64] | None, side: int) -> N
     return np.clip(np.round(small + SHARPER * fine), 0, 255).astype(np.uint8)
 
 
-def _oval(points_xy: NDArray[np.float64], side: int, size: float) -> NDArray[np.bool_]:
-    """(side, side), True in the face's oval, its radius multiplied by ``size``."""
-    oval = points_xy[CONTOURS["oval"]]
-    middle = oval.mean(0)
-    corners = np.clip(middle + (oval - middle) * size, -side, 2 * side)
+def oval(points_xy: NDArray[np.float64], side: int, size: float = 1.0) -> NDArray[np.bool_]:
+    """(side, side), True in the oval of the landmarks (P, 2), its radius multiplied by ``size``."""
+    rim = points_xy[CONTOURS["oval"]]
+    middle = rim.mean(0)
+    corners = np.clip(middle + (rim - middle) * size, -side, 2 * side)
     mask = np.zeros((side, side), np.uint8)
     cv2.fillPoly(mask, [np.round(corners * 16).astype(np.int32)], (1,), cv2.LINE_8, 4)
     return mask.astype(bool)
@@ -127,16 +127,17 @@ def _hair(
     wide = cv2.dilate(inner, np.ones((3, 3), np.uint8)) > 0
     above = np.arange(own.shape[0])[:, None] < points_xy[CONTOURS["lips"], 1].mean()
     unlike = own & above & ~wide & (likeness(layer, own) < HAIR)
-    return cv2.dilate(unlike.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    return cv2.dilate(unlike.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
 
 
 def _forehead(points_xy: NDArray[np.float64], region: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """What of the region is above the brows and as wide as the face."""
+    """What of the region is above the brows, not far, and as wide as the face."""
     right, left = five_points(points_xy)[:2]
-    oval = points_xy[CONTOURS["oval"]]
+    rim, apart = points_xy[CONTOURS["oval"], 0], abs(left[0] - right[0])
     y, x = np.ogrid[: region.shape[0], : region.shape[1]]
-    brow = (right[1] + left[1]) / 2 - BROW * abs(left[0] - right[0])
-    return region & (y < brow) & (x >= oval[:, 0].min()) & (x <= oval[:, 0].max())
+    above = (right[1] + left[1]) / 2 - y
+    high = (above > BROW * apart) & (above < HAIRLINE * apart)
+    return region & high & (x >= rim.min()) & (x <= rim.max())
 
 
 def _continued(

@@ -65,8 +65,8 @@ def start_pool_folder(name_or_path: str) -> Path:
     if lacking := [part for part in parts if not (folder / part).is_dir()]:
         raise WeightsError(
             f"start_pool: expected mini-light or a folder with pool/, image_encoder/ and "
-            f"attribute_net/, and {folder.name} has no {' and no '.join(lacking)}; "
-            "`camouflage pool build` makes pools"
+            f"attribute_net/, and {folder.name} has no {' and no '.join(lacking)}: copy "
+            "mini-light's and put your own pool there, which `camouflage pool build` makes"
         )
     check_sums(folder, known=True)
     return folder

@@ -283,3 +283,8 @@ def test_the_colour_of_skin_is_a_colour_in_any_region(seed, share):
     assert (skin.shape, skin.dtype) == (crop.shape, np.float32)
     assert np.isfinite(skin).all()
     assert 0 <= skin.min() <= skin.max() <= 255.01
+
+
+def test_an_empty_region_has_no_colour_of_skin(texture):
+    with pytest.raises(SettingError, match="region with pixels"):
+        skin_colour(texture(32), np.zeros((32, 32), dtype=bool))

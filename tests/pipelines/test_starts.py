@@ -4,17 +4,17 @@ import pickle
 import shutil
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
-from camouflage.annotators.colour import skin_colour
-from camouflage.annotators.image_encoder import embed_pictures
+from camouflage import Anonymizer
 from camouflage.annotators.landmarks import MIRROR, face_region
 from camouflage.attempts import Subject
 from camouflage.errors import SettingError
 from camouflage.mini.attributes import SmallAttributeNet
-from camouflage.pipelines.light_faces import face_of_crop, pixels_in_box
+from camouflage.picture import Picture
 from camouflage.pipelines.starts import CANDIDATES, LEAST_OTHERS, THRESHOLD, Starts
 from camouflage.pipelines.traits import MIRRORED, read_traits, tones, traits_of, write_traits
 from camouflage.subjects.crops import align, template
@@ -36,17 +36,30 @@ def points(starts) -> np.ndarray:
     return starts.pool.points_xy[7].astype(np.float64)
 
 
-def drawn(starts, points, *, attempt=0, seed=0) -> np.ndarray:
+def drawn(starts, points, *, of=None, attempt=0, seed=0) -> np.ndarray:
     """Made of a face of the pool itself, so that a person is near who is too near."""
-    subject = subject_of(starts.pool.face(7).pixels, points)
+    subject = subject_of(starts.pool._read(7).pixels, points if of is None else of)
     generator = torch.Generator().manual_seed(seed)
     return starts.start(subject, points, attempt=attempt, generator=generator)
 
 
-def embedded(starts, points) -> np.ndarray:
-    """As the encoder sees the person of `drawn`."""
-    box = face_of_crop(points, points).box_xyxy
-    return embed_pictures(starts.encoder, [pixels_in_box(starts.pool.face(7).pixels, box)])[0]
+def likest(starts, pixels, points) -> np.ndarray:
+    person = subject_of(pixels, points)
+    return starts._likest(person, starts._colours(person))
+
+
+def pool_of(folder, pool, numbers) -> FacePool:
+    """Some faces of a pool."""
+    write_pool(
+        folder,
+        [EmbeddedFace(face=pool.face(i), embedding=pool.embeddings[i]) for i in numbers],
+        side=pool.side,
+        encoder_name=pool.encoder_name,
+        encoder_sha256=pool.encoder_sha256,
+        suffix=".png",
+        overwrite=True,
+    )
+    return FacePool.load(folder)
 
 
 def subject_of(pixels, points) -> Subject:
@@ -84,15 +97,42 @@ def test_few_who_are_different_are_not_the_only_ones(starts):
     assert len(few._others(embedding)[0]) == LEAST_OTHERS
 
 
+@pytest.mark.parametrize("count", [8, 12, 24])
+def test_in_a_small_pool_the_nearest_are_not_preferred(tmp_path, starts, count):
+    """Hardly anybody is different enough: then the farther half is taken, not the nearest."""
+    embedding = starts.pool.embeddings[7]
+    small = pool_of(tmp_path / "pool", starts.pool, range(count))
+    made = replace(starts, pool=small, threshold=2.0)
+    others, distances = made._others(embedding)
+    assert len(others) == max(CANDIDATES, count // 2)
+    assert not distances.any()
+    order, _ = small.nearest(embedding, count)
+    assert set(others) == set(order[-len(others) :])
+
+
+def test_nobody_gets_their_own_face(starts):
+    """Photographs of faces of the pool, by the way of every photograph: detector, crop, encoder."""
+    anonymizer = Anonymizer.from_recipe("mini")
+    own = []
+    for index in range(0, len(starts.pool), 23):
+        picture = Picture.from_image(starts.pool.face(index).pixels)
+        found = anonymizer.detector.detect(picture.pixels)
+        for subject in anonymizer.subjects(picture, found[:1]):
+            own.append(index in starts._likest(subject, starts._colours(subject)))
+    assert len(own) >= 10
+    assert np.mean(own) <= 0.1
+
+
 def test_a_darker_face_gets_somebody_darker(starts, points):
-    pixels = starts.pool.face(7).pixels
+    """By its colour: what is dim alone is brought to the person's light anyway."""
+    by_tone = starts.traits.tones[:, :, 0].mean(1)
+    brown, pale = by_tone.argsort()[[20, -20]]
     light = []
-    for share in (1, 0.55):
-        person = subject_of((pixels * share).astype(np.uint8), points)
-        shown = tones(skin_colour(person.pixels, person.region), points)
-        taken = starts._likest(person, points, shown)[:CANDIDATES]
-        light.append(starts.traits.tones[taken, :, 0].mean())
-    assert light[1] < light[0] - 5
+    for index in (brown, pale):
+        face = starts.pool.face(int(index))
+        taken = likest(starts, face.pixels, face.points_xy)[:CANDIDATES]
+        light.append(by_tone[taken].mean())
+    assert light[0] < light[1] - 5
 
 
 def test_tones_of_a_mirror_are_those_of_the_other_cheek(starts, points):
@@ -104,37 +144,60 @@ def test_tones_of_a_mirror_are_those_of_the_other_cheek(starts, points):
     assert one[0, 0] > one[1, 0] + 20, "the right cheek is on the left"
 
 
-def test_traits_are_kept_and_measured_anew_for_other_faces(tmp_path):
+def test_traits_are_kept_and_measured_anew_for_other_faces_and_nets(tmp_path):
     folder = shutil.copytree(mini_light_folder(), tmp_path / "ours")
     pool = FacePool.load(folder / "pool")
     net = load_model(SmallAttributeNet, folder / "attribute_net", dtype=torch.float32)
     kept = read_traits(folder, pool, net)
     measured = traits_of(pool, net)
-    assert np.array_equal(kept.tones, measured.tones)
+    assert np.allclose(kept.tones, measured.tones, atol=1)
     assert np.allclose(kept.attributes, measured.attributes, atol=1e-4)
-    write_pool(
-        folder / "pool",
-        [EmbeddedFace(face=pool.face(i), embedding=pool.embeddings[i]) for i in range(9)],
-        side=pool.side,
-        encoder_name=pool.encoder_name,
-        encoder_sha256=pool.encoder_sha256,
-        suffix=".png",
-        overwrite=True,
-    )
-    assert np.array_equal(
-        read_traits(folder, FacePool.load(folder / "pool"), net).tones, kept.tones[:9]
-    )
+    with torch.no_grad():
+        net.head.bias += 1
+    assert read_traits(folder, pool, net).attributes.mean() > kept.attributes.mean() + 0.001
+    small = pool_of(folder / "pool", pool, range(9))
+    assert np.allclose(read_traits(folder, small, net).tones, kept.tones[:9], atol=1)
     (folder / "starts.safetensors").write_bytes(b"damaged")
-    assert read_traits(folder, FacePool.load(folder / "pool"), net).tones.shape == (9, 5, 3)
-    write_traits(folder, FacePool.load(folder / "pool"), net)
-    assert read_traits(folder, FacePool.load(folder / "pool"), None).tones.shape == (9, 5, 3)
+    assert read_traits(folder, small, net).tones.shape == (9, 5, 3)
+    write_traits(folder, small, net)
+    stamp = (folder / "starts.safetensors").read_bytes()
+    assert np.array_equal(read_traits(folder, small, net).tones, traits_of(small, net).tones)
+    assert (folder / "starts.safetensors").read_bytes() == stamp
+
+
+def test_of_the_person_the_start_has_coarse_colours_alone(starts, points, monkeypatch):
+    """Two persons, alike around the face and in its coarse colours, with other features.
+
+    What is finer than a blur differs between them, and not between their starts.
+    """
+    monkeypatch.setattr(Starts, "_likest", lambda *_: np.arange(CANDIDATES))
+    region = face_region(points, SIDE)
+    inside = cv2.erode(region.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
+    flat = np.full((SIDE, SIDE, 3), (170, 130, 110), np.uint8)
+    features = np.random.default_rng(0).normal(0, 25, (16, 16, 1)).astype(np.float32)
+    features = cv2.resize(features, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)[..., None]
+    features -= cv2.GaussianBlur(features, (0, 0), 12)[..., None]
+    other = np.where(inside[..., None], flat + features, flat).clip(0, 255).astype(np.uint8)
+    drawn = [
+        starts.start(subject_of(p, points), points, attempt=0, generator=torch.manual_seed(0))
+        for p in (flat, other)
+    ]
+    fine = [
+        np.abs(finer_than(one, 8) - finer_than(two, 8))[inside].mean()
+        for one, two in ((flat, other), drawn)
+    ]
+    assert fine[0] > 5
+    assert fine[1] < 0.1 * fine[0]
+
+
+def finer_than(picture, sigma) -> np.ndarray:
+    values = picture.astype(np.float32)
+    return values - cv2.GaussianBlur(values, (0, 0), sigma)
 
 
 def test_somebody_of_the_same_attributes_comes_first(starts, points):
     """Sex, age and expression are kept, as far as they can be read."""
-    person = subject_of(starts.pool.face(7).pixels, points)
-    shown = tones(skin_colour(person.pixels, person.region), points)
-    order = starts._likest(person, points, shown)
+    order = likest(starts, starts.pool.face(7).pixels, points)
     unlike = np.abs(starts.traits.attributes[order] - starts.traits.attributes[7]).sum(1)
     assert unlike[:CANDIDATES].mean() < 0.6 * unlike.mean()
 
@@ -172,7 +235,36 @@ def test_the_lot_decides_and_another_attempt_has_other_faces(starts, points):
     assert drawn(starts, points, seed=3).tobytes() in first
 
 
+def test_another_attempt_has_other_faces_though_its_shape_is_another(starts, points):
+    """The order is the person's, not that of an attempt's landmarks."""
+    chosen = []
+    watched = replace(starts, pool=Watched(starts.pool, chosen))
+    for seed in range(12):
+        for attempt in range(3):
+            moved = points + np.random.default_rng(seed + attempt).normal(0, 3, points.shape)
+            drawn(watched, moved, of=points, attempt=attempt, seed=seed)
+    rounds = [set(chosen[attempt::3]) for attempt in range(3)]
+    assert all(len(one) >= 3 for one in rounds)
+    assert len(set.union(*rounds)) == sum(map(len, rounds)), "none in two attempts"
+
+
+class Watched:
+    """A pool that tells whom it was asked for."""
+
+    def __init__(self, pool, asked) -> None:
+        self._pool, self._asked = pool, asked
+
+    def __getattr__(self, name):
+        return getattr(self._pool, name)
+
+    def __len__(self) -> int:
+        return len(self._pool)
+
+    def face(self, index):
+        self._asked.append(index)
+        return self._pool.face(index)
+
+
 def test_candidates_come_again_after_the_last(starts, points):
-    others, _ = starts._others(embedded(starts, points))
-    rounds = len(others)  # of candidates: a whole number of times through all of them
+    rounds = len(likest(starts, starts.pool.face(7).pixels, points))
     assert np.array_equal(drawn(starts, points, attempt=rounds), drawn(starts, points))

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from camouflage.annotators.landmarks import CONTOURS, face_region
+from camouflage.annotators.landmarks import CONTOURS, face_region, five_points
 from camouflage.swap.whole import whole_face
 
 from .conftest import fake, mean_xy, noise, shape, turned
@@ -98,7 +98,27 @@ def test_around_the_face_the_surroundings_are_continued():
     assert start[int(y1) + 6, SIDE // 2].tolist() == [0, 0, 255]
     assert start[70, int(x0) - 6].tolist() == [0, 0, 255]
     assert start[70, int(x1) + 6].tolist() == [0, 0, 255]
-    assert np.ptp(start[12, SIDE // 2].astype(int)) <= 2, "grey, as the skin"
+    right, left = five_points(smaller)[:2]
+    brow, hair = (int(right[1] - k * (left[0] - right[0])) for k in (1.2, 1.8))
+    assert np.ptp(start[brow, SIDE // 2].astype(int)) <= 2, "grey, as the skin"
+    assert start[hair, SIDE // 2].tolist() == [0, 0, 255], "a forehead has an end"
+
+
+def test_hair_that_falls_into_the_fakes_face_is_covered_with_skin():
+    """Dark hair along the fake's right cheek and temple, above the mouth."""
+    texture = np.full((SIDE, SIDE, 3), (200, 160, 140), np.uint8)
+    eye = fake(texture).points_xy[EYE]
+    texture[: SIDE * 3 // 5, : int(eye[:, 0].min()) - 8] = (20, 15, 10)
+    start = whole_face(
+        np.full((SIDE, SIDE, 3), 90, np.uint8),
+        face_region(points(), SIDE),
+        GREY,
+        points(),
+        fake(texture),
+    )
+    oval = points()[CONTOURS["oval"]]
+    x = int((oval[:, 0].min() + eye[:, 0].min()) / 2)
+    assert start[int(eye[:, 1].mean()) + 4, x].min() > 80
 
 
 def test_a_region_without_an_end_is_the_fake_alone():
