@@ -237,7 +237,7 @@ def test_random_weights_never_pass(astronaut, tmp_path: Path, where: str) -> Non
     pipe.set_progress_bar_config(disable=True)
     controls = {name: 0.0 for name in pipe.config["controls"]}
     recipe = Recipe.load("mini").changed(
-        {"ladder": [RUNG], "steps": 2, "control_weights": controls}
+        {"ladder": [RUNG], "steps": 2, "strength": 1.0, "control_weights": controls}
     )
     result = Anonymizer(recipe, pipeline=pipe)(astronaut, seed=1)
     assert result.state == "refused"

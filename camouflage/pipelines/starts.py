@@ -21,6 +21,7 @@ from camouflage.mini.attributes import SmallAttributeNet
 from camouflage.pipelines.light_encoder import require_own_pool, sha256_of
 from camouflage.pipelines.light_faces import pixels_in_box
 from camouflage.pipelines.traits import MIRRORED, Traits, read_traits, tones
+from camouflage.subjects.crops import template
 from camouflage.swap import FacePool
 from camouflage.swap.swap import looks_left
 from camouflage.swap.whole import oval, whole_face
@@ -145,9 +146,7 @@ class Starts:
         points_xy = subject.points_xy
         assert points_xy is not None  # noqa: S101  an aligned face has landmarks
         seen = pixels_in_box(subject.pixels, _box(subject))
-        attributes = predict_attributes(
-            self.attribute_net, [subject.pixels], [five_points(points_xy)]
-        )[0]
+        attributes = self._attributes(subject)
         others, distances = self._others(embed_pictures(self.encoder, [seen])[0])
         mirrored = self._left != looks_left(points_xy)
         shown = tones(colours, points_xy)
@@ -157,6 +156,16 @@ class Starts:
             + self._differences(points_xy) / SHAPE
         )[others] + distances / LOOK
         return others[np.argsort(unlike, kind="stable")]
+
+    def _attributes(self, subject: Subject) -> NDArray[np.float32]:
+        """(40,) of the person; where the landmarks make no face, of the middle of the crop."""
+        assert subject.points_xy is not None  # noqa: S101  an aligned face has landmarks
+        try:
+            five = five_points(subject.points_xy)
+            return predict_attributes(self.attribute_net, [subject.pixels], [five])[0]
+        except SettingError:
+            five = template(subject.pixels.shape[0])
+            return predict_attributes(self.attribute_net, [subject.pixels], [five])[0]
 
     def _others(
         self, embedding: NDArray[np.float32]

@@ -17,7 +17,7 @@ from camouflage.anonymizer import Anonymizer
 from camouflage.recipe import Recipe
 from camouflage.subjects.faces import FaceDetector
 
-QUICK = Recipe.load("mini").changed({"steps": 2})
+QUICK = Recipe.load("mini").changed({"steps": 2, "strength": 1.0})
 
 
 @pytest.mark.parametrize("faces", [1, 5, 12])

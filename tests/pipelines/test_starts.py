@@ -268,3 +268,12 @@ class Watched:
 def test_candidates_come_again_after_the_last(starts, points):
     rounds = len(likest(starts, starts.pool.face(7).pixels, points))
     assert np.array_equal(drawn(starts, points, attempt=rounds), drawn(starts, points))
+
+
+def test_landmarks_that_make_no_face_still_have_a_start(starts, points):
+    """A network that is wrong puts them all into one place."""
+    nowhere = np.full(points.shape, 40.0)
+    subject = replace(subject_of(starts.pool.face(7).pixels, points), points_xy=nowhere)
+    start = starts.start(subject, nowhere, attempt=0, generator=torch.manual_seed(0))
+    assert start.shape == subject.pixels.shape
+    assert np.abs(start.astype(int) - subject.pixels)[subject.region].mean() > 5
