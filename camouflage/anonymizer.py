@@ -15,6 +15,7 @@ import secrets
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -171,12 +172,9 @@ class Anonymizer:
         clock: Clock,
     ) -> Result:
         with clock("annotate"):
-            work = Work(
-                picture=picture,
-                faces=faces,
-                subjects=self.subjects(picture, faces),
-                source=self._embedded(picture, faces),
-            )
+            source = self._embedded(picture, faces)
+            subjects = self.subjects(picture, faces, source)
+            work = Work(picture=picture, faces=faces, subjects=subjects, source=source)
         for attempt, rung in enumerate(self.recipe.ladder):
             with clock("redraw"):
                 if attempt == 0 or work.ground_failed:
@@ -247,9 +245,17 @@ class Anonymizer:
             _jpeg_quality=self.recipe.jpeg_quality,
         )
 
-    def subjects(self, picture: Picture, faces: Sequence[Face]) -> list[Subject]:
-        """Every face, ready to be redrawn."""
-        return self.redrawer.subjects(picture, faces)
+    def subjects(
+        self, picture: Picture, faces: Sequence[Face], source: Embeddings | None = None
+    ) -> list[Subject]:
+        """Every face, ready to be redrawn. ``source``: their embeddings, if they are known."""
+        source = self._embedded(picture, faces) if source is None else source
+        return [
+            replace(subject, embedding=row if present else None)
+            for subject, row, present in zip(
+                self.redrawer.subjects(picture, faces), source.rows, source.present, strict=True
+            )
+        ]
 
     def shown_maps(
         self, picture: Picture, result: Result, *, key: str

@@ -76,6 +76,8 @@ class Recipe(_Strict):
     """Denoising steps of the whole schedule."""
     shape_jitter: Annotated[float, Field(ge=0, le=0.3)]
     """Spread of the random shifts of an aligned face's contours, in eye distances."""
+    sharpen: Annotated[float, Field(ge=0, le=2)]
+    """How much of what is finer than 1/128 of a crop is added to it; 0 = as the model drew it."""
     threshold: Annotated[float, Field(gt=0, le=2)]
     """dlib distance (Euclidean) that original and result must exceed; unit vectors: at most 2."""
     ladder: Annotated[tuple[Rung, ...], Field(strict=False, min_length=1, max_length=100)]

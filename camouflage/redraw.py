@@ -9,7 +9,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -23,10 +23,14 @@ from camouflage.obfuscate import grown
 from camouflage.picture import Picture
 from camouflage.recipe import Recipe, Rung
 from camouflage.subjects.cover import aligned_crop, covered, crop_of
-from camouflage.subjects.crops import EYE_DISTANCE, AlignedCrop
+from camouflage.subjects.crops import EYE_DISTANCE, AlignedCrop, sharpened
 from camouflage.subjects.faces import Face
 from camouflage.subjects.given import GivenFace
 from camouflage.subjects.moved import faces_in, scaling
+
+if TYPE_CHECKING:
+    from camouflage.pipelines.starts import Starts
+    from camouflage.swap.pool import PoolFace
 
 HEAD_MARGIN = 0.2
 """By how much of its sides a face's box grows where no landmarks say what the face is: CenterFace's
@@ -120,21 +124,58 @@ class Redrawer(ABC):
             points.append(points_xy)
         return crops, regions, points
 
-    def shape_of(self, subject: Subject, key: str, attempt: int) -> NDArray[np.float64]:
-        """The landmarks (P, 2) of an aligned face in an attempt: shifted at random, by the spread
-        that the recipe says, in its own eye distances.
-        """
+    @property
+    def start_pool(self) -> Starts | None:
+        """Whose faces the noise is laid over; None = the original's."""
+        return None
+
+    def fakes(
+        self, subjects: Sequence[Subject], key: str, attempt: int = 0
+    ) -> Sequence[PoolFace | None]:
+        """Who is put in the place of each subject before it is redrawn: None without a pool."""
         from camouflage.denoise.seeds import generator_for
 
-        assert subject.points_xy is not None  # noqa: S101  an aligned face has landmarks
-        five = five_points(subject.points_xy)
-        side = float(np.linalg.norm(five[0] - five[1])) / EYE_DISTANCE
-        return jittered(
-            subject.points_xy,
-            max(round(side), 1),
-            spread=self.recipe.shape_jitter,
-            generator=generator_for(key, f"{subject.name}:shape", attempt),
-        )
+        pool = self.start_pool
+        if pool is None:
+            return [None] * len(subjects)
+        return [
+            pool.fake(
+                subject,
+                attempt=attempt,
+                generator=generator_for(key, f"{subject.name}:start", attempt),
+            )
+            for subject in subjects
+        ]
+
+    def shapes(
+        self,
+        subjects: Sequence[Subject],
+        key: str,
+        attempt: int,
+        fakes: Sequence[PoolFace | None],
+    ) -> list[NDArray[np.float64]]:
+        """The landmarks (P, 2) that each aligned face gets in an attempt: a part of the way to its
+        fake's own, then shifted at random, by the spread that the recipe says, in its own eye
+        distances.
+        """
+        from camouflage.denoise.seeds import generator_for
+        from camouflage.pipelines.starts import towards
+
+        made = []
+        for subject, fake in zip(subjects, fakes, strict=True):
+            points_xy = subject.points_xy
+            assert points_xy is not None  # noqa: S101  an aligned face has landmarks
+            five = five_points(points_xy)
+            side = float(np.linalg.norm(five[0] - five[1])) / EYE_DISTANCE
+            made.append(
+                jittered(
+                    points_xy if fake is None else towards(points_xy, fake),
+                    max(round(side), 1),
+                    spread=self.recipe.shape_jitter,
+                    generator=generator_for(key, f"{subject.name}:shape", attempt),
+                )
+            )
+        return made
 
     def crops(
         self, subjects: Sequence[Subject], key: str, attempt: int = 0
@@ -154,7 +195,7 @@ class Redrawer(ABC):
             if crops is None:
                 size = len(batch) // 2
             else:
-                done += crops
+                done += [sharpened(crop, self.recipe.sharpen) for crop in crops]
         return done
 
     @abstractmethod

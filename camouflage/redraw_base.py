@@ -20,6 +20,7 @@ from camouflage.subjects.faces import Face
 if TYPE_CHECKING:
     from camouflage.pipelines.base import BasePipeline
     from camouflage.pipelines.starts import Starts
+    from camouflage.swap.pool import PoolFace
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -82,7 +83,9 @@ class BaseRedrawer(Redrawer):
         pictures, names = [subject.pixels for subject in batch], [subject.name for subject in batch]
         if not self.aligned:
             return self._run_steered(pictures, names, key, attempt)
-        maps, starts = self.maps(batch, key, attempt), self.starts(batch, key, attempt)
+        fakes = self.fakes(batch, key, attempt)
+        shapes = self.shapes(batch, key, attempt, fakes)
+        maps, starts = self._maps(batch, shapes), self._starts(batch, shapes, fakes)
         return self._run(pictures, maps, self.recipe.prompt, names, key, attempt, starts=starts)
 
     def _run_steered(
@@ -143,19 +146,24 @@ class BaseRedrawer(Redrawer):
 
         Its shape is that of the control maps.
         """
+        if self.start_pool is None:
+            return None
+        fakes = self.fakes(subjects, key, attempt)
+        return self._starts(subjects, self.shapes(subjects, key, attempt, fakes), fakes)
+
+    def _starts(
+        self,
+        subjects: Sequence[Subject],
+        shapes: Sequence[NDArray[np.float64]],
+        fakes: Sequence[PoolFace | None],
+    ) -> list[NDArray[np.uint8]] | None:
         pool = self.start_pool
         if pool is None:
             return None
-        from camouflage.denoise.seeds import generator_for
-
         return [
-            pool.start(
-                subject,
-                self.shape_of(subject, key, attempt),
-                attempt=attempt,
-                generator=generator_for(key, f"{subject.name}:start", attempt),
-            )
-            for subject in subjects
+            pool.start(subject, shape_xy, fake)
+            for subject, shape_xy, fake in zip(subjects, shapes, fakes, strict=True)
+            if fake is not None
         ]
 
     @functools.cached_property
@@ -176,11 +184,16 @@ class BaseRedrawer(Redrawer):
         names = list(self.control_weights)
         if not self.aligned:
             return dict(self.pipeline.annotate([subject.pixels for subject in subjects], names))
-        points = [self.shape_of(subject, key, attempt) for subject in subjects]
+        fakes = self.fakes(subjects, key, attempt)
+        return self._maps(subjects, self.shapes(subjects, key, attempt, fakes))
+
+    def _maps(
+        self, subjects: Sequence[Subject], shapes: Sequence[NDArray[np.float64]]
+    ) -> dict[str, list[NDArray[np.uint8]]]:
         return draw_maps(
             [subject.pixels for subject in subjects],
-            np.stack(points),
-            names,
+            np.stack(shapes),
+            list(self.control_weights),
             regions=[subject.region for subject in subjects],
             coarseness=self.recipe.colour_coarseness,
         )

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from camouflage.pipelines.starts import Starts
     from camouflage.recipe import Rung
     from camouflage.swap import SwapSettings
+    from camouflage.swap.pool import PoolFace
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -44,7 +45,7 @@ class LightRedrawer(Redrawer):
             )
         if recipe.swap_blend == "whole":
             _require_whole(recipe, aligned=self.aligned)
-            _ = self._whole  # or what is missing of it
+            _ = self.start_pool  # or what is missing of it
         if recipe.negative_prompt is not None and recipe.guidance_scale == 1:
             raise SettingError("negative_prompt: it acts only with a guidance_scale other than 1")
 
@@ -58,32 +59,33 @@ class LightRedrawer(Redrawer):
         return max(self.recipe.original_share + added, 0.0)
 
     def _drawn(self, batch: Sequence[Subject], key: str, attempt: int) -> list[NDArray[np.uint8]]:
-        faces = [self._faces(subject, key, attempt) for subject in batch]
+        faces, swapped = self._swapped_batch(batch, key, attempt)
         names = [subject.name for subject in batch]
-        swapped = self._starts(batch, faces, key, attempt)
         return self._run([subject.pixels for subject in batch], faces, swapped, names, key, attempt)
 
-    def _starts(
-        self, batch: Sequence[Subject], faces: list[list[LightFace]], key: str, attempt: int
-    ) -> list[NDArray[np.uint8]]:
-        """The crops with their faces swapped."""
-        if self.recipe.swap_blend != "whole":
-            return self._swapped([subject.pixels for subject in batch], faces, attempt)
-        from camouflage.denoise.seeds import generator_for
-
-        return [
-            self._whole.start(
-                subject,
-                some[0].shape.points_xy,
-                attempt=attempt,
-                generator=generator_for(key, f"{subject.name}:start", attempt),
-            )
-            for subject, some in zip(batch, faces, strict=True)
+    def _swapped_batch(
+        self, batch: Sequence[Subject], key: str, attempt: int
+    ) -> tuple[list[list[LightFace]], list[NDArray[np.uint8]]]:
+        """The faces of each crop, and the crops with their faces swapped."""
+        fakes = self.fakes(batch, key, attempt)
+        faces = [
+            self._faces(subject, key, attempt, fake)
+            for subject, fake in zip(batch, fakes, strict=True)
+        ]
+        pool = self.start_pool
+        if pool is None:
+            return faces, self._swapped([subject.pixels for subject in batch], faces, attempt)
+        return faces, [
+            pool.start(subject, some[0].shape.points_xy, fake)
+            for subject, some, fake in zip(batch, faces, fakes, strict=True)
+            if fake is not None
         ]
 
     @property
-    def _whole(self) -> Starts:
-        """Of the pipeline's pool as it is now."""
+    def start_pool(self) -> Starts | None:
+        """Of the pipeline's pool as it is now; None where the swap itself chooses."""
+        if self.recipe.swap_blend != "whole":
+            return None
         from camouflage.pipelines.starts import Starts
 
         pipeline = self.pipeline
@@ -113,8 +115,7 @@ class LightRedrawer(Redrawer):
 
     def shown(self, subject: Subject, key: str) -> list[NDArray[np.uint8]]:
         """Its crop, and with the face of the first attempt in it."""
-        faces = self._faces(subject, key, 0)
-        return [subject.pixels, *self._starts([subject], [faces], key, 0)]
+        return [subject.pixels, *self._swapped_batch([subject], key, 0)[1]]
 
     def _frame_steering(
         self, view: NDArray[np.uint8], faces: Sequence[Face]
@@ -144,13 +145,16 @@ class LightRedrawer(Redrawer):
             rank=attempt,
         )
 
-    def _faces(self, subject: Subject, key: str, attempt: int) -> list[LightFace]:
+    def _faces(
+        self, subject: Subject, key: str, attempt: int, fake: PoolFace | None
+    ) -> list[LightFace]:
         """Every face of the crop, in its pixels: those that are known, and others found in it."""
         if subject.points_xy is None:
             return self._known_and_found(subject.pixels, subject.faces)
         from camouflage.pipelines.light_faces import face_of_crop
 
-        return [face_of_crop(subject.points_xy, self.shape_of(subject, key, attempt))]
+        shape_xy = self.shapes([subject], key, attempt, [fake])[0]
+        return [face_of_crop(subject.points_xy, shape_xy)]
 
     def _known_and_found(self, pixels: NDArray[np.uint8], known: Sequence[Face]) -> list[LightFace]:
         """What Anonymizer knows or was told comes first; nobody is left to a second detector."""

@@ -38,6 +38,7 @@ from camouflage.adapters.identity import identity_controlnet
 from camouflage.adapters.image_prompt import save_image_prompt
 from camouflage.annotators.image_encoder import encoder_input, side_of
 from camouflage.annotators.landmarks import LandmarkNet, inner_box
+from camouflage.annotators.sex_and_age import SexAndAge
 from camouflage.mini.attributes import SmallAttributeNet
 from camouflage.mini.autoencoder import SmallAutoencoder
 from camouflage.mini.image_encoder import TOKEN_LAYERS, SmallImageEncoder
@@ -255,7 +256,7 @@ def light(
     save_image_prompt(module.unet.to(numbers), output / "ip_adapter")
     if (output / "pool").is_dir() and (output / "attribute_net").is_dir():
         net = load_model(SmallAttributeNet, output / "attribute_net", dtype=torch.float32)
-        write_traits(output, FacePool.load(output / "pool"), net)
+        write_traits(output, FacePool.load(output / "pool"), net, SexAndAge.load())
     seal(output)
 
 

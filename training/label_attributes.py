@@ -34,6 +34,9 @@ from training.prepare import MARGIN, SIDE, read_shards
 LIVE = ("Male", "Mouth_Slightly_Open", "Narrow_Eyes", "Smiling", "Young")
 """The labels that are not NaN."""
 
+YOUNG_AGE, YOUNG_YEARS = 40.0, 4.0
+"""Up to which expected age a face is young, and how many years the step from yes to no takes."""
+
 FACE_PX = 8
 """By how much the label maker's crop is larger than the 104 px chip of dlib, on each side."""
 
@@ -67,7 +70,7 @@ def sex_and_age(predictor: Any, crop: NDArray[np.uint8]) -> dict[str, float]:
     found = predictor.predict_face(np.ascontiguousarray(crop[edge + 4 : -edge + 4, edge:-edge]))
     sure = found["gender"]["confidence"] / 100
     male = sure if found["gender"]["value"] == "male" else 1 - sure
-    return {"Male": male, "Young": sigmoid((40 - found["age"]["value"]) / 4)}
+    return {"Male": male, "Young": sigmoid((YOUNG_AGE - found["age"]["value"]) / YOUNG_YEARS)}
 
 
 def attributes(

@@ -179,7 +179,9 @@ def jittered(
     The shifts are a Gaussian process with a standard deviation of ``spread`` eye distances and a
     reach of `JITTER_REACH`, under the condition that the oval does not move: so sizes, distances
     and proportions change, the way an eye or a mouth is open hardly does, and the face still meets
-    its surroundings. Raises `SettingError` for points that are not (P, 2) finite numbers.
+    its surroundings. They are even, alike on the left and on the right of an upright face: faces
+    are, and a crooked one is seen to be made. Raises `SettingError` for points that are not
+    (P, 2) finite numbers.
     """
     _require_points(points_xy)
     if spread == 0:
@@ -193,11 +195,10 @@ def jittered(
     inside = inside - across @ np.linalg.solve(together[np.ix_(edge, edge)], across.T)
     values, vectors = np.linalg.eigh(inside)
     draws = torch.randn((len(values), 2), generator=generator, dtype=torch.float64).numpy()
-    shifted = points_xy.copy()
-    shifted[~edge] += (
-        spread * eye_distance_px * vectors @ (np.sqrt(np.clip(values, 0, None))[:, None] * draws)
-    )
-    return shifted
+    shifts = np.zeros_like(points_xy)
+    shifts[~edge] = vectors @ (np.sqrt(np.clip(values, 0, None))[:, None] * draws)
+    even = (shifts + shifts[MIRROR] * [-1, 1]) / np.sqrt(2)
+    return points_xy + spread * eye_distance_px * even
 
 
 def face_region(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,14 +15,16 @@ from camouflage.annotators.attributes import predict_attributes
 from camouflage.annotators.attributes.network import AttributeReader
 from camouflage.annotators.colour import skin_colour
 from camouflage.annotators.image_encoder import ImageEncoder, embed_pictures, load_image_encoder
-from camouflage.annotators.landmarks import MIRROR, five_points, inner_box
+from camouflage.annotators.landmarks import CONTOURS, MIRROR, five_points, inner_box
+from camouflage.annotators.sex_and_age import SexAndAge
 from camouflage.errors import SettingError
 from camouflage.mini.attributes import SmallAttributeNet
 from camouflage.pipelines.light_encoder import require_own_pool, sha256_of
 from camouflage.pipelines.light_faces import pixels_in_box
-from camouflage.pipelines.traits import MIRRORED, Traits, read_traits, tones
-from camouflage.subjects.crops import template
+from camouflage.pipelines.traits import MALE, MIRRORED, YOUNG, Traits, read_traits, tones
+from camouflage.subjects.crops import similarity, template
 from camouflage.swap import FacePool
+from camouflage.swap.pool import PoolFace
 from camouflage.swap.swap import looks_left
 from camouflage.swap.whole import oval, whole_face
 
@@ -33,12 +35,17 @@ THRESHOLD = 0.8
 """Angular distance that a fake's embedding must exceed. The rule is CAMOUFLaGE-Light's, whose
 number is 1.0: with mini-light's encoder that leaves out most who have the person's skin. A face of
 the pool, photographed, is nearer than 0.7 to itself in 19 of 20. Our choice."""
+RECOGNISED = 0.75
+"""So far a fake must be from the person by the audit's recogniser too, which takes 0.6 for the same
+person; strangers are at 0.85 in the median. Our choice."""
 FOREHEAD = 0.35
 """By so much of its height a box from the brows to the chin grows, where no detector's is known."""
+LEAST_FACES = 8
+"""Of a pool. Our choice."""
 LEAST_OTHERS = 64
 """If fewer than `CANDIDATES` do, at most so many of the farthest are taken for others. Our
 choice."""
-CANDIDATES = 8
+CANDIDATES = 4
 """So many of the others that are most like the person. One of them is drawn by lot: were it always
 the first, it would tell who it is in the place of. Our choice."""
 
@@ -46,25 +53,40 @@ TONE_WEIGHTS = np.array([0.25, 1.0, 1.0], np.float32)
 """Of L*, a* and b* where tones are compared: the fake is brought to the person's light anyway, and
 dim light is no dark skin. Our choice."""
 
-ATTRIBUTES, TONE, SHAPE, LOOK = 0.35, 3.0, 0.08, 0.67
+ATTRIBUTES, SEX, AGE, TONE, SHAPE, LOOK, KIN, HAIR = 0.3, 0.2, 8.0, 3.0, 0.09, 0.67, 0.05, 0.1
 """Differences that count as much as each other when a person and a fake are compared: of the
-probabilities of attributes, summed; of tones, in the units of `TONE_WEIGHTS`; of landmarks, in eye
-distances; of embeddings, in angular distance. Our choice, by eye, for a network that knows five
-attributes."""
+probabilities of attributes, summed, but of sex; of the probability of male; of ages, in years; of
+tones, in the units of `TONE_WEIGHTS`; of landmarks, in eye distances; of embeddings, in angular
+distance, and of the recogniser's, which tells kin: all that are farther than `RECOGNISED` are
+strangers; and how much of the fake's face is hidden by hair. Our choice, by eye, for a network
+that knows five attributes."""
+
+OWN_SHAPE = 0.3
+"""So much of its own shape a fake keeps: the rest, with pose and expression, is the person's. By
+pulling it all the way, faces are got that nobody has, and that tell whose they were made of. Our
+choice."""
+
+MOUTH = 3.0
+"""How much more a point of the mouth counts than another where shapes are compared: a closed mouth
+that is pulled open has no teeth. Our choice."""
+_POINT_WEIGHTS = np.ones(len(MIRROR))
+for _name in ("lips", "mouth"):
+    _POINT_WEIGHTS[CONTOURS[_name]] = MOUTH
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Starts:
     """Faces of ``pool`` with their ``traits``, chosen to be like somebody and to be somebody else.
 
-    ``encoder`` says who is somebody else, farther than ``threshold``, and ``attribute_net`` what
-    attributes a person has.
+    ``encoder`` says who is somebody else, farther than ``threshold``, ``attribute_net`` what
+    attributes a person has, and ``readout`` sex and age, by the embedding that a subject brings.
     """
 
     pool: FacePool
     traits: Traits
     encoder: ImageEncoder
     attribute_net: AttributeReader
+    readout: SexAndAge
     threshold: float = THRESHOLD
 
     @classmethod
@@ -94,39 +116,45 @@ class Starts:
 
         Raises `SettingError` for a pool that is too small.
         """
-        if len(pool) < CANDIDATES:
+        if len(pool) < LEAST_FACES:
             raise SettingError(
-                f"pool: expected at least {CANDIDATES} faces, so that nobody's start is "
+                f"pool: expected at least {LEAST_FACES} faces, so that nobody's start is "
                 f"known beforehand, got {len(pool)}; `camouflage pool build` makes larger ones"
             )
-        traits = read_traits(pool.folder.parent, pool, attribute_net)
+        readout = SexAndAge.load()
+        traits = read_traits(pool.folder.parent, pool, attribute_net, readout)
         return cls(
             pool=pool,
             traits=traits,
             encoder=encoder,
             attribute_net=attribute_net,
+            readout=readout,
             threshold=threshold,
         )
 
+    def fake(self, subject: Subject, *, attempt: int, generator: torch.Generator) -> PoolFace:
+        """Who takes the place of ``subject``, mirrored if they look to another side.
+
+        Each of the first attempts has candidates of its own; where all others were candidates they
+        come again. Two people of one picture who are alike may get the same one: no face's result
+        depends on the others'.
+        """
+        assert subject.points_xy is not None  # noqa: S101  an aligned face has landmarks
+        order = self._likest(subject, self._colours(subject))
+        lot = int(torch.randint(CANDIDATES, (), generator=generator))
+        face = self.pool.face(int(order[(attempt * CANDIDATES + lot) % len(order)]))
+        turned = looks_left(subject.points_xy) != looks_left(face.points_xy)
+        return face.mirrored() if turned else face
+
     def start(
-        self,
-        subject: Subject,
-        shape_xy: NDArray[np.float64],
-        *,
-        attempt: int,
-        generator: torch.Generator,
+        self, subject: Subject, shape_xy: NDArray[np.float64], fake: PoolFace
     ) -> NDArray[np.uint8]:
-        """The aligned crop of ``subject`` (side, side, 3) with a fake in its region.
+        """The aligned crop of ``subject`` (side, side, 3) with ``fake`` in its region.
 
         ``shape_xy`` (P, 2) are the landmarks that the fake gets, and its colours those of the
-        person's skin, as coarse as `COARSENESS`. Each of the first attempts has candidates of its
-        own; where all others were candidates they come again. Two people of one picture who are
-        alike may get the same one: no face's result depends on the others'.
+        person's skin, as coarse as `COARSENESS`.
         """
         colours = self._colours(subject)
-        order = self._likest(subject, colours)
-        lot = int(torch.randint(CANDIDATES, (), generator=generator))
-        fake = self.pool.face(int(order[(attempt * CANDIDATES + lot) % len(order)]))
         return whole_face(
             subject.pixels, subject.region, colours, shape_xy, fake, visible=subject.visible
         )
@@ -146,14 +174,15 @@ class Starts:
         points_xy = subject.points_xy
         assert points_xy is not None  # noqa: S101  an aligned face has landmarks
         seen = pixels_in_box(subject.pixels, _box(subject))
-        attributes = self._attributes(subject)
-        others, distances = self._others(embed_pictures(self.encoder, [seen])[0])
+        embedding = embed_pictures(self.encoder, [seen])[0]
+        others, distances = self._others(embedding, subject.embedding)
         mirrored = self._left != looks_left(points_xy)
         shown = tones(colours, points_xy)
         unlike = (
-            np.abs(self.traits.attributes - attributes).sum(1) / ATTRIBUTES
+            self._attribute_differences(self._attributes(subject), subject.embedding)
             + self._tone_differences(shown, mirrored=mirrored) / TONE
             + self._differences(points_xy) / SHAPE
+            + self.traits.hair / HAIR
         )[others] + distances / LOOK
         return others[np.argsort(unlike, kind="stable")]
 
@@ -167,14 +196,36 @@ class Starts:
             five = template(subject.pixels.shape[0])
             return predict_attributes(self.attribute_net, [subject.pixels], [five])[0]
 
+    def _attribute_differences(
+        self, attributes: NDArray[np.float32], embedding: NDArray[np.float64] | None
+    ) -> NDArray[np.float64]:
+        """(N,): to attributes (40,), but for sex and age, which the recogniser's ``embedding``
+        (128,) of the person tells better, and of who is alike otherwise; without one the attribute
+        network's word counts.
+        """
+        apart = np.abs(self.traits.attributes - attributes)
+        ages: Any = apart[:, YOUNG] / ATTRIBUTES
+        if embedding is not None:
+            male, years = self.readout(embedding[None])
+            apart[:, MALE] = np.abs(self.traits.attributes[:, MALE] - male[0])
+            ages = np.abs(self.traits.ages - years[0]) / AGE
+            ages += np.linalg.norm(self.traits.recognised - embedding, axis=1) / KIN
+        sexes = apart[:, MALE] / SEX
+        apart[:, [MALE, YOUNG]] = 0
+        return apart.sum(1) / ATTRIBUTES + sexes + ages
+
     def _others(
-        self, embedding: NDArray[np.float32]
+        self, embedding: NDArray[np.float32], recognised: NDArray[np.float64] | None = None
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Faces of somebody else, and how far each is: if hardly anybody is far enough, the
+        """Faces of somebody else, by the encoder's ``embedding`` and by the recogniser's (128,), if
+        there is one, and how far each is by the first: if hardly anybody is far enough, the
         farthest half, at most `LEAST_OTHERS`, without a distance, as none of them is to be near.
         """
         order, distances = self.pool.nearest(embedding, len(self.pool))
         far = distances > self.threshold
+        if recognised is not None:
+            apart = np.linalg.norm(self.traits.recognised - recognised, axis=1)
+            far &= apart[order] > RECOGNISED
         if far.sum() >= CANDIDATES:
             return order[far], distances[far]
         count = min(LEAST_OTHERS, max(CANDIDATES, len(order) // 2))
@@ -194,7 +245,8 @@ class Starts:
         """
         plain, mirrored = _shape(points_xy), _shape(points_xy[MIRROR] * [-1, 1])
         targets = np.where((self._left != looks_left(points_xy))[:, None, None], mirrored, plain)
-        return np.linalg.norm(self._shapes - targets, axis=-1).mean(-1)
+        apart = np.linalg.norm(self._shapes - targets, axis=-1)
+        return np.average(apart, axis=-1, weights=_POINT_WEIGHTS)
 
     @functools.cached_property
     def _left(self) -> NDArray[np.bool_]:
@@ -212,6 +264,18 @@ def _box(subject: Subject) -> tuple[float, float, float, float]:
     assert subject.points_xy is not None  # noqa: S101  an aligned face has landmarks
     x0, y0, x1, y1 = (float(v) for v in inner_box(subject.points_xy))
     return x0, y0 - FOREHEAD * (y1 - y0), x1, y1
+
+
+def towards(points_xy: NDArray[np.float64], fake: PoolFace) -> NDArray[np.float64]:
+    """The landmarks (P, 2) of a person, `OWN_SHAPE` of the way to those of ``fake``, which are
+    turned, sized and moved to lie on them; the oval stays, where the face meets its surroundings.
+    """
+    own = fake.points_xy.astype(np.float64)
+    matrix = similarity(own, points_xy)
+    target = own @ matrix[:, :2].T + matrix[:, 2]
+    moved = points_xy + OWN_SHAPE * (target - points_xy)
+    moved[CONTOURS["oval"]] = points_xy[CONTOURS["oval"]]
+    return moved
 
 
 def _shape(points_xy: NDArray[np.float64]) -> NDArray[np.float64]:

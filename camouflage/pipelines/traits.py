@@ -1,9 +1,9 @@
-"""By what a face of a pool is like somebody: the tones of the skin, and attributes."""
+"""By what a face of a pool is like somebody: the tones of the skin, attributes, the age."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import cv2
@@ -18,20 +18,25 @@ from camouflage.annotators.attributes import CELEBA_ATTRIBUTES, predict_attribut
 from camouflage.annotators.attributes.network import AttributeReader
 from camouflage.annotators.colour import skin_colour
 from camouflage.annotators.landmarks import five_points
+from camouflage.annotators.sex_and_age import WIDTH, SexAndAge
+from camouflage.audit.recogniser import Recogniser
+from camouflage.subjects.faces import Face
 from camouflage.swap import FacePool
 from camouflage.swap.pool_folder import INDEX, RECORD
-from camouflage.swap.whole import oval
+from camouflage.swap.whole import hair_in, oval
 from camouflage.weights import file_sha256
 from camouflage.write import write_bytes
 
 FILE = "starts.safetensors"
 """Beside the pool: its traits, so that nobody has to wait for them."""
 
-VERSION = "1"
+VERSION = "2"
 """Of the ways in which traits are measured."""
 
 BATCH = 32
 """Faces at once: a pool may be larger than the memory."""
+
+MALE, YOUNG = (CELEBA_ATTRIBUTES.index(name) for name in ("Male", "Young"))
 
 MIRRORED = [1, 0, 2, 3, 4]
 """Rows of tones in a mirror."""
@@ -39,10 +44,20 @@ MIRRORED = [1, 0, 2, 3, 4]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Traits:
-    """Of N faces: ``tones`` (N, 5, 3) and ``attributes`` (N, 40) float32."""
+    """Of N faces: ``tones`` (N, 5, 3), ``attributes`` (N, 40), of which Male is `SexAndAge`'s,
+    ``ages`` (N,) in years, ``hair`` (N,), the share of the face that hangs in it, and
+    ``recognised`` (N, 128), what the audit's recogniser makes of them; float32.
+    """
 
     tones: NDArray[np.float32]
     attributes: NDArray[np.float32]
+    ages: NDArray[np.float32]
+    hair: NDArray[np.float32]
+    recognised: NDArray[np.float32]
+
+    def arrays(self) -> dict[str, NDArray[np.float32]]:
+        """By name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 def tones(colours: NDArray[np.float32], points_xy: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -66,41 +81,64 @@ def tones(colours: NDArray[np.float32], points_xy: NDArray[np.float64]) -> NDArr
     return cv2.cvtColor(whole, cv2.COLOR_RGB2LAB)[:, 0].astype(np.float32)
 
 
-def traits_of(pool: FacePool, net: AttributeReader) -> Traits:
-    """Those of every face of ``pool``: some seconds for some hundred."""
-    shown, attributes = [], []
+def traits_of(pool: FacePool, net: AttributeReader, readout: SexAndAge) -> Traits:
+    """Those of every face of ``pool``: a minute for some hundred."""
+    shown, attributes, hair, rows = [], [], [], []
+    recogniser = Recogniser(min_eye_distance_px=1e-3)
     for start in range(0, len(pool), BATCH):
         faces = [pool.face(index) for index in range(start, min(start + BATCH, len(pool)))]
         for face in faces:
             region = face_region(face.points_xy, face.side)
-            measured = region & oval(face.points_xy, face.side)
+            own = oval(face.points_xy, face.side)
+            measured = region & own
             colours = skin_colour(face.pixels, measured if measured.any() else region)
             shown.append(tones(colours, face.points_xy))
+            hair.append(hair_in(face.pixels, own, face.points_xy).sum() / max(own.sum(), 1))
+            whole = Face(box_xyxy=(0, 0, face.side, face.side), points_xy=face.five_xy, score=1.0)
+            rows.append(recogniser.embed(face.pixels, [whole]).rows[0])
         pictures, points = [face.pixels for face in faces], [face.five_xy for face in faces]
         attributes.append(predict_attributes(net, pictures, points))
-    return Traits(tones=np.stack(shown), attributes=np.concatenate(attributes))
+    recognised = np.stack(rows).astype(np.float32)
+    male, ages = readout(recognised)
+    known = np.concatenate(attributes)
+    known[:, MALE] = male
+    return Traits(
+        tones=np.stack(shown),
+        attributes=known,
+        ages=ages,
+        hair=np.array(hair, np.float32),
+        recognised=recognised,
+    )
 
 
-def write_traits(folder: Path, pool: FacePool, net: AttributeReader) -> None:
+def write_traits(folder: Path, pool: FacePool, net: AttributeReader, readout: SexAndAge) -> None:
     """Keep the traits of ``pool``, which is ``folder/pool``, in ``folder``.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    traits = traits_of(pool, net)
-    arrays = {"tones": traits.tones, "attributes": traits.attributes}
-    write_bytes(save(arrays, metadata=_made_of(pool, net)), folder / FILE, overwrite=True)
+    found = traits_of(pool, net, readout).arrays()
+    arrays = {name: np.ascontiguousarray(array) for name, array in found.items()}
+    made_of = _made_of(pool, net, readout)
+    write_bytes(save(arrays, metadata=made_of), folder / FILE, overwrite=True)
 
 
-def read_traits(folder: Path, pool: FacePool, net: AttributeReader) -> Traits:
+def read_traits(folder: Path, pool: FacePool, net: AttributeReader, readout: SexAndAge) -> Traits:
     """What `write_traits` kept; measured anew if there is nothing, or it is of other faces or by
     another network.
     """
-    kept = _kept(folder, _made_of(pool, net))
-    shapes = (len(pool), len(MIRRORED), 3), (len(pool), len(CELEBA_ATTRIBUTES))
-    if kept is not None and (kept.tones.shape, kept.attributes.shape) == shapes:
+    kept = _kept(folder, _made_of(pool, net, readout))
+    count = len(pool)
+    shapes = [
+        (count, len(MIRRORED), 3),
+        (count, len(CELEBA_ATTRIBUTES)),
+        (count,),
+        (count,),
+        (count, WIDTH),
+    ]
+    if kept is not None and [array.shape for array in kept.arrays().values()] == shapes:
         return kept
-    return traits_of(pool, net)
+    return traits_of(pool, net, readout)
 
 
 def _kept(folder: Path, made_of: dict[str, str]) -> Traits | None:
@@ -108,14 +146,13 @@ def _kept(folder: Path, made_of: dict[str, str]) -> Traits | None:
         with safe_open(folder / FILE, framework="numpy") as file:
             if file.metadata() != made_of:
                 return None
-            found = Traits(tones=file.get_tensor("tones"), attributes=file.get_tensor("attributes"))
+            found = Traits(**{field.name: file.get_tensor(field.name) for field in fields(Traits)})
     except (SafetensorError, OSError):
         return None
-    finite = np.isfinite(found.tones).all() and np.isfinite(found.attributes).all()
-    return found if finite else None
+    return found if all(np.isfinite(array).all() for array in found.arrays().values()) else None
 
 
-def _made_of(pool: FacePool, net: AttributeReader) -> dict[str, str]:
+def _made_of(pool: FacePool, net: AttributeReader, readout: SexAndAge) -> dict[str, str]:
     """Hashes of what traits depend on."""
     weights = hashlib.sha256()
     assert isinstance(net, nn.Module)  # noqa: S101  every reader is one
@@ -127,4 +164,7 @@ def _made_of(pool: FacePool, net: AttributeReader) -> dict[str, str]:
         "faces": file_sha256(pool.folder / RECORD),
         "index": file_sha256(pool.folder / INDEX),
         "attribute_net": weights.hexdigest(),
+        "sex_and_age": hashlib.sha256(
+            readout.weights.tobytes() + readout.bias.tobytes()
+        ).hexdigest(),
     }

@@ -136,6 +136,17 @@ def similarity(source: NDArray[np.float64], target: NDArray[np.float64]) -> NDAr
     return np.column_stack([rotation, target_mean - rotation @ source_mean])
 
 
+def sharpened(pixels: NDArray[np.uint8], amount: float) -> NDArray[np.uint8]:
+    """A crop (side, side, 3) with ``amount`` times what is finer than 1/128 of it added (an unsharp
+    mask).
+    """
+    if amount == 0:
+        return pixels
+    exact = pixels.astype(np.float32)
+    fine = exact - cv2.GaussianBlur(exact, (0, 0), pixels.shape[0] / 128)
+    return np.clip(np.round(exact + amount * fine), 0, 255).astype(np.uint8)
+
+
 def _transform(matrix: NDArray[np.float64], points_xy: NDArray) -> NDArray[np.float64]:
     return np.asarray(points_xy, dtype=np.float64) @ matrix[:, :2].T + matrix[:, 2]
 

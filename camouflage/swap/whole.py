@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from camouflage.annotators.colour import likeness, skin_colour
 from camouflage.annotators.landmarks import CONTOURS, five_points
-from camouflage.subjects.crops import align
+from camouflage.subjects.crops import align, sharpened
 from camouflage.swap.frame import SIZE_RANGE, face_frame
 from camouflage.swap.mesh import warp_to_points
 from camouflage.swap.pool import PoolFace
@@ -39,9 +39,14 @@ SHARPER = 0.6
 """How much of what is finer than 1 px of 128 is added to a fake. Our choice, by eye."""
 
 MOST_GAIN = 2.5
-"""By how much at most a channel is made brighter or darker. Our choice."""
-DARK = 8.0
-"""Of 255: added to both colours of which the quotient is taken, for the noise in what is black."""
+"""By what factor, or to what power, lightness is changed at most. Our choice."""
+DARKEST, BRIGHTEST = 0.08, 0.95
+"""Between these a skin's lightness counts: near black and white a factor or power is no measure."""
+
+FILL_SIGMAS = (0.015, 0.03, 0.06, 0.125, 0.25)
+ENOUGH = 0.25
+"""Skin is continued as a mean over so much, in sides; the next wider one counts where less than
+that share of it is known. Our choice."""
 
 
 def whole_face(
@@ -72,12 +77,10 @@ def whole_face(
     layer, face = _laid(fake, points_xy if regular else None, side), region
     if regular:
         own = oval(points_xy, side, OWN_OVAL)
-        own &= ~_hair(layer, own, points_xy)
+        own &= ~hair_in(layer, own, points_xy)
         if own.any():
             face = oval(points_xy, side, NEW_OVAL) | _forehead(points_xy, region)
-            layer = np.where(
-                (own | ~face)[..., None], layer, _continued(layer, own, 2 * side / 128)
-            )
+            layer = np.where((own | ~face)[..., None], layer, _filled(layer, own))
     if not face.any():
         face = region
     layer = _recoloured(layer, face, colours)
@@ -99,9 +102,8 @@ def _laid(fake: PoolFace, points_xy: NDArray[np.float64] | None, side: int) -> N
     layer = aligned.cut(fake.pixels)
     if points_xy is not None:
         layer = warp_to_points(layer, aligned.to_crop(fake.points_xy), 2 * points_xy + 0.5)
-    small = cv2.resize(layer, (side, side), interpolation=cv2.INTER_AREA).astype(np.float32)
-    fine = small - cv2.GaussianBlur(small, (0, 0), side / 128)
-    return np.clip(np.round(small + SHARPER * fine), 0, 255).astype(np.uint8)
+    small = cv2.resize(layer, (side, side), interpolation=cv2.INTER_AREA)
+    return sharpened(small, SHARPER)  # type: ignore[arg-type]
 
 
 def oval(points_xy: NDArray[np.float64], side: int, size: float = 1.0) -> NDArray[np.bool_]:
@@ -114,10 +116,12 @@ def oval(points_xy: NDArray[np.float64], side: int, size: float = 1.0) -> NDArra
     return mask.astype(bool)
 
 
-def _hair(
+def hair_in(
     layer: NDArray[np.uint8], own: NDArray[np.bool_], points_xy: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
-    """What of the oval, above the mouth and beside the features, is not coloured like the skin."""
+    """(side, side) bool: what of the oval ``own``, above the mouth and beside the features, is not
+    coloured like the skin of ``layer``, whose landmarks are ``points_xy`` (P, 2).
+    """
     if not own.any():
         return own
     features = np.concatenate([points_xy[CONTOURS[name]] for name in FEATURES])
@@ -153,10 +157,51 @@ def _continued(
     return cv2.GaussianBlur(table[labels], (0, 0), sigma)  # type: ignore[return-value]
 
 
+def _filled(pixels: NDArray[np.uint8], known: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """(side, side, 3): ``pixels``, smoothly continued from where they are ``known`` to elsewhere.
+
+    Each pixel is a mean of what is known near it, of as small a neighbourhood as holds enough: an
+    edge of hair that was taken for skin is not drawn out to a streak.
+    """
+    side = pixels.shape[0]
+    weight = known.astype(np.float32)
+    masked = pixels * weight[..., None]
+    filled = np.zeros_like(masked)
+    left = np.ones_like(weight)
+    for sigma in FILL_SIGMAS:
+        near = cv2.GaussianBlur(weight, (0, 0), sigma * side)
+        mean = cv2.GaussianBlur(masked, (0, 0), sigma * side) / np.maximum(near, 1e-4)[..., None]
+        share = left * np.clip(near / ENOUGH, 0, 1)
+        filled += share[..., None] * mean
+        left = left - share
+    filled += left[..., None] * pixels[known].mean(0)
+    return np.where(known[..., None], pixels, np.round(filled).astype(np.uint8))
+
+
 def _recoloured(
     layer: NDArray[np.uint8], face: NDArray[np.bool_], colours: NDArray[np.float32]
 ) -> NDArray[np.uint8]:
-    """``layer`` with the coarse ``colours`` in the place of its own, its detail as strong."""
-    gain = (colours + DARK) / (skin_colour(layer, face) + DARK)
-    bright = np.round(layer * np.clip(gain, 1 / MOST_GAIN, MOST_GAIN))
-    return np.clip(bright, 0, 255).astype(np.uint8)
+    """``layer`` with the coarse ``colours`` in the place of its own.
+
+    In CIE L*a*b*. What gets darker does so by a factor, as in less light. A factor that makes
+    brighter would burn highlights, and a power, which leaves white white, takes out contrast: the
+    result is the mean of both. Colour is shifted, less in what is darker than the skin: eyes, brows
+    and hair.
+    """
+    own = _lab(skin_colour(layer, face))
+    new, lab = _lab(colours), _lab(layer)
+    before, after = (np.clip(x[..., 0] / 100, DARKEST, BRIGHTEST) for x in (own, new))
+    light = np.clip(lab[..., 0] / 100, 0, 1)
+    factor = np.clip(after / before, 1 / MOST_GAIN, MOST_GAIN)
+    power = np.clip(np.log(after) / np.log(before), 1 / MOST_GAIN, 1)
+    brighter = (light * factor + light**power) / 2
+    lab[..., 0] = 100 * np.where(after > before, brighter, light * factor)
+    lab[..., 1:] += np.clip(light / before, 0, 1)[..., None] * (new - own)[..., 1:]
+    rgb = cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)
+    return np.clip(np.round(255 * rgb), 0, 255).astype(np.uint8)
+
+
+def _lab(rgb: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:
+    """(H, W, 3) of RGB in [0, 255], L* in [0, 100]."""
+    scaled = np.ascontiguousarray(rgb, np.float32) / 255
+    return cv2.cvtColor(scaled, cv2.COLOR_RGB2LAB)  # type: ignore[return-value]

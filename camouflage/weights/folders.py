@@ -24,15 +24,7 @@ def mini_folder() -> Path:
     Raises:
         WeightsError: it is not in this installation.
     """
-    import importlib.resources
-
-    folder = Path(str(importlib.resources.files("camouflage.mini"))) / "weights"
-    if not (folder / "model_index.json").is_file():
-        raise WeightsError(
-            "the weights of mini are not in this installation; install camouflage-anonymizer "
-            "again, or train them as training/README.md says"
-        )
-    return folder
+    return _in_package("weights", "model_index.json", of="mini")
 
 
 def mini_light_folder() -> Path:
@@ -41,13 +33,26 @@ def mini_light_folder() -> Path:
     Raises:
         WeightsError: it is not in this installation.
     """
+    return _in_package("light", SUMS, of="mini-light")
+
+
+def sex_and_age_folder() -> Path:
+    """What `camouflage.annotators.sex_and_age` reads, inside this package.
+
+    Raises:
+        WeightsError: it is not in this installation.
+    """
+    return _in_package("sex_and_age", SUMS, of="sex_and_age")
+
+
+def _in_package(name: str, needed: str, *, of: str) -> Path:
     import importlib.resources
 
-    folder = Path(str(importlib.resources.files("camouflage.mini"))) / "light"
-    if not (folder / SUMS).is_file():
+    folder = Path(str(importlib.resources.files("camouflage.mini"))) / name
+    if not (folder / needed).is_file():
         raise WeightsError(
-            "the weights of mini-light are not in this installation; install "
-            "camouflage-anonymizer again, or train them as training/README.md says"
+            f"the weights of {of} are not in this installation; install camouflage-anonymizer "
+            "again, or train them as training/README.md says"
         )
     return folder
 

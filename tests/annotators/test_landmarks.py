@@ -238,6 +238,16 @@ def test_jitter_is_smooth_so_that_an_expression_stays(face_points):
     assert np.mean(change) < 0.35 * np.mean(moved)
 
 
+def test_jitter_is_alike_on_both_sides_of_an_upright_face(face_points):
+    """Faces are even; a crooked one is seen to be made."""
+    points = face_points(128)
+    even = (points + points[MIRROR] * [-1, 1] + [127, 0]) / 2
+    for seed in range(5):
+        moved = jittered(even, 128, spread=0.05, generator=generator(seed))
+        assert np.allclose(moved, moved[MIRROR] * [-1, 1] + [127, 0], atol=0.01)
+        assert np.abs(moved - even).max() > 0.5
+
+
 def test_jitter_follows_its_generator(face_points):
     points = face_points(128)
     one, same, other = (

@@ -80,7 +80,7 @@ def test_json_of_the_next_run(album: Path, tmp_path: Path) -> None:
     outcomes, summary = lines(invoke(*options))
     assert outcomes["a.png"]["redone"] == ["the output was changed or is gone"]
     assert summary["redone"] == 1
-    outcomes, summary = lines(invoke(*options, "--seed", "other", "--steps", "4"))
+    outcomes, summary = lines(invoke(*options, "--seed", "other", "--steps", "8"))
     assert outcomes["a.png"]["redone"] == ["the recipe changed", "another seed"]
     assert summary["redone"] == 5
 
@@ -113,7 +113,7 @@ def test_why_it_was_done_again_is_said(album: Path, tmp_path: Path) -> None:
     first = invoke(*options)
     assert "done again" not in first.output
     assert "done again" not in invoke(*options).output
-    again = invoke(*options, "--steps", "4")
+    again = invoke(*options, "--steps", "8")
     assert "done again: 1, because: the recipe changed" in again.output
 
 

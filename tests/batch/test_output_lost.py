@@ -211,7 +211,7 @@ def test_an_old_result_that_cannot_be_removed_ends_the_run(
 ) -> None:
     output = tmp_path / "out"
     run(anonymizer, small_album, output)
-    anonymizer.recipe = anonymizer.recipe.changed({"steps": 4})
+    anonymizer.recipe = anonymizer.recipe.changed({"steps": 8})
 
     def refused(path: Path, missing_ok: bool = False) -> None:
         raise PermissionError(errno.EPERM, "Operation not permitted")

@@ -78,7 +78,7 @@ def test_the_reason_is_said(anonymizer, album: Path, tmp_path: Path, what, reaso
     elif what == "sheet":
         options = {"sheet": True}
     if "recipe" in what:
-        anonymizer.recipe = anonymizer.recipe.changed({"steps": 4})
+        anonymizer.recipe = anonymizer.recipe.changed({"steps": 8})
     if what == "weights" or "key" in what:
         options |= {"weights" if what == "weights" else "key": "other"}
     after = run(anonymizer, album, output, **options)

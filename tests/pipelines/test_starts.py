@@ -10,13 +10,21 @@ import pytest
 import torch
 
 from camouflage import Anonymizer
-from camouflage.annotators.landmarks import MIRROR, face_region
+from camouflage.annotators.landmarks import CONTOURS, MIRROR, face_region
+from camouflage.annotators.sex_and_age import SexAndAge
 from camouflage.attempts import Subject
 from camouflage.errors import SettingError
 from camouflage.mini.attributes import SmallAttributeNet
 from camouflage.picture import Picture
-from camouflage.pipelines.starts import CANDIDATES, LEAST_OTHERS, THRESHOLD, Starts
-from camouflage.pipelines.traits import MIRRORED, read_traits, tones, traits_of, write_traits
+from camouflage.pipelines.starts import (
+    CANDIDATES,
+    LEAST_OTHERS,
+    RECOGNISED,
+    THRESHOLD,
+    Starts,
+    towards,
+)
+from camouflage.pipelines.traits import MALE, MIRRORED, read_traits, tones, traits_of, write_traits
 from camouflage.subjects.crops import align, template
 from camouflage.swap import FacePool
 from camouflage.swap.pool_writer import EmbeddedFace, write_pool
@@ -39,8 +47,14 @@ def points(starts) -> np.ndarray:
 def drawn(starts, points, *, of=None, attempt=0, seed=0) -> np.ndarray:
     """Made of a face of the pool itself, so that a person is near who is too near."""
     subject = subject_of(starts.pool._read(7).pixels, points if of is None else of)
+    return start_of(starts, subject, points, attempt=attempt, seed=seed)
+
+
+def start_of(starts, subject, shape_xy, *, attempt=0, seed=0) -> np.ndarray:
     generator = torch.Generator().manual_seed(seed)
-    return starts.start(subject, points, attempt=attempt, generator=generator)
+    return starts.start(
+        subject, shape_xy, starts.fake(subject, attempt=attempt, generator=generator)
+    )
 
 
 def likest(starts, pixels, points) -> np.ndarray:
@@ -146,23 +160,79 @@ def test_tones_of_a_mirror_are_those_of_the_other_cheek(starts, points):
 
 def test_traits_are_kept_and_measured_anew_for_other_faces_and_nets(tmp_path):
     folder = shutil.copytree(mini_light_folder(), tmp_path / "ours")
-    pool = FacePool.load(folder / "pool")
+    whole = FacePool.load(folder / "pool")
     net = load_model(SmallAttributeNet, folder / "attribute_net", dtype=torch.float32)
-    kept = read_traits(folder, pool, net)
-    measured = traits_of(pool, net)
-    assert np.allclose(kept.tones, measured.tones, atol=1)
-    assert np.allclose(kept.attributes, measured.attributes, atol=1e-4)
+    readout = SexAndAge.load()
+    kept = read_traits(folder, whole, net, readout)
+    assert (folder / "starts.safetensors").is_file()
+    pool = pool_of(folder / "pool", whole, range(9))
+    measured = read_traits(folder, pool, net, readout)
+    for name, tolerance in TOLERANCES.items():
+        one, other = (getattr(traits, name) for traits in (kept, measured))
+        assert np.allclose(one[:9], other, atol=tolerance), name
+    (folder / "starts.safetensors").write_bytes(b"damaged")
+    assert read_traits(folder, pool, net, readout).tones.shape == (9, 5, 3)
+    write_traits(folder, pool, net, readout)
+    stamp = (folder / "starts.safetensors").read_bytes()
+    again, measured = read_traits(folder, pool, net, readout), traits_of(pool, net, readout)
+    for name, array in again.arrays().items():
+        assert np.array_equal(array, measured.arrays()[name]), name
+    assert (folder / "starts.safetensors").read_bytes() == stamp
+    older = replace(readout, bias=readout.bias + np.float32([0, 9]))
+    assert np.allclose(read_traits(folder, pool, net, older).ages, again.ages + 9, atol=1e-3)
     with torch.no_grad():
         net.head.bias += 1
-    assert read_traits(folder, pool, net).attributes.mean() > kept.attributes.mean() + 0.001
-    small = pool_of(folder / "pool", pool, range(9))
-    assert np.allclose(read_traits(folder, small, net).tones, kept.tones[:9], atol=1)
-    (folder / "starts.safetensors").write_bytes(b"damaged")
-    assert read_traits(folder, small, net).tones.shape == (9, 5, 3)
-    write_traits(folder, small, net)
-    stamp = (folder / "starts.safetensors").read_bytes()
-    assert np.array_equal(read_traits(folder, small, net).tones, traits_of(small, net).tones)
-    assert (folder / "starts.safetensors").read_bytes() == stamp
+    assert (
+        read_traits(folder, pool, net, readout).attributes.mean() > again.attributes.mean() + 1e-3
+    )
+
+
+TOLERANCES = {"tones": 1, "attributes": 1e-3, "ages": 0.1, "hair": 0.01, "recognised": 1e-3}
+"""The shipped ones were measured on the same WebP files, on another processor."""
+
+
+def test_the_recogniser_says_who_is_somebody_else(starts, points):
+    """What it takes for nearly the same face is not taken, whatever the encoder says."""
+    person = replace(
+        subject_of(starts.pool.face(7).pixels, points),
+        embedding=starts.traits.recognised[9].astype(np.float64),
+    )
+    order = starts._likest(person, starts._colours(person))
+    apart = np.linalg.norm(starts.traits.recognised - starts.traits.recognised[9], axis=1)
+    assert 9 not in order
+    assert apart[order].min() > RECOGNISED
+    assert len(order) >= CANDIDATES
+    far = np.linalg.norm(starts.pool.embeddings - starts.pool.embeddings[7], axis=1) > THRESHOLD
+    assert (far & (apart <= RECOGNISED)).sum() > 3, "the encoder alone would have taken them"
+
+
+def test_the_recogniser_reads_sex_and_age(starts, points):
+    """A person's own face with the embedding of a woman, a man, somebody young and somebody old."""
+    traits = starts.traits
+    male, ages = traits.attributes[:, MALE], traits.ages
+    subject = subject_of(starts.pool.face(7).pixels, points)
+
+    def taken(index) -> np.ndarray:
+        person = replace(subject, embedding=traits.recognised[index].astype(np.float64))
+        return starts._likest(person, starts._colours(person))[:CANDIDATES]
+
+    woman, man = (taken(int(index)) for index in (male.argmin(), male.argmax()))
+    assert male[woman].mean() < 0.3
+    assert male[man].mean() > 0.7
+    men = np.flatnonzero(male > 0.9)
+    young, old = (taken(int(index)) for index in men[ages[men].argsort()[[5, -5]]])
+    assert ages[young].mean() < ages[old].mean() - 3
+
+
+def test_a_fake_keeps_a_part_of_its_shape_and_the_oval_is_the_persons(starts, points):
+    fake = starts.pool.face(11)
+    angle, size = 0.3, 1.4
+    turn = size * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    moved = towards(points, fake)
+    assert np.array_equal(moved[CONTOURS["oval"]], points[CONTOURS["oval"]])
+    assert 0.5 < np.abs(moved - points).max() < 10
+    assert np.allclose(towards(points @ turn.T + 5, fake), moved @ turn.T + 5), "whatever its place"
+    assert np.allclose(towards(points, starts.pool.face(7)), points, atol=1e-6), "its own face"
 
 
 def test_of_the_person_the_start_has_coarse_colours_alone(starts, points, monkeypatch):
@@ -178,10 +248,7 @@ def test_of_the_person_the_start_has_coarse_colours_alone(starts, points, monkey
     features = cv2.resize(features, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)[..., None]
     features -= cv2.GaussianBlur(features, (0, 0), 12)[..., None]
     other = np.where(inside[..., None], flat + features, flat).clip(0, 255).astype(np.uint8)
-    drawn = [
-        starts.start(subject_of(p, points), points, attempt=0, generator=torch.manual_seed(0))
-        for p in (flat, other)
-    ]
+    drawn = [start_of(starts, subject_of(p, points), points) for p in (flat, other)]
     fine = [
         np.abs(finer_than(one, 8) - finer_than(two, 8))[inside].mean()
         for one, two in ((flat, other), drawn)
@@ -199,11 +266,11 @@ def test_somebody_of_the_same_attributes_comes_first(starts, points):
     """Sex, age and expression are kept, as far as they can be read."""
     order = likest(starts, starts.pool.face(7).pixels, points)
     unlike = np.abs(starts.traits.attributes[order] - starts.traits.attributes[7]).sum(1)
-    assert unlike[:CANDIDATES].mean() < 0.6 * unlike.mean()
+    assert unlike[:CANDIDATES].mean() < 0.75 * unlike.mean()
 
 
 def test_a_pool_of_too_few_is_refused(starts, tmp_path, monkeypatch):
-    monkeypatch.setattr("camouflage.pipelines.starts.CANDIDATES", len(starts.pool) + 1)
+    monkeypatch.setattr("camouflage.pipelines.starts.LEAST_FACES", len(starts.pool) + 1)
     count = len(starts.pool)
     with pytest.raises(SettingError, match=rf"at least {count + 1} faces.*got {count}"):
         Starts.load("mini-light")
@@ -274,6 +341,6 @@ def test_landmarks_that_make_no_face_still_have_a_start(starts, points):
     """A network that is wrong puts them all into one place."""
     nowhere = np.full(points.shape, 40.0)
     subject = replace(subject_of(starts.pool.face(7).pixels, points), points_xy=nowhere)
-    start = starts.start(subject, nowhere, attempt=0, generator=torch.manual_seed(0))
+    start = start_of(starts, subject, nowhere)
     assert start.shape == subject.pixels.shape
     assert np.abs(start.astype(int) - subject.pixels)[subject.region].mean() > 5

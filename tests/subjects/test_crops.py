@@ -6,7 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from camouflage.errors import SettingError
-from camouflage.subjects.crops import EYE_DISTANCE, EYE_HEIGHT, AlignedCrop, align, template
+from camouflage.subjects.crops import (
+    EYE_DISTANCE,
+    EYE_HEIGHT,
+    AlignedCrop,
+    align,
+    sharpened,
+    template,
+)
 
 places = st.floats(-5000, 5000)
 points_2d = st.lists(st.tuples(places, places), min_size=1, max_size=12).map(np.array)
@@ -216,3 +223,15 @@ def test_a_cut_reads_nothing_that_is_far_from_its_region(zoom):
     columns = slice(max(300 - reach, 0), 300 + int(side / zoom) + reach)
     other[rows, columns] = pixels[rows, columns]
     assert np.array_equal(crop.cut(other), crop.cut(pixels))
+
+
+def test_sharpening_adds_what_is_fine_and_leaves_what_is_coarse() -> None:
+    """A wave of two pixels gets stronger, a slope stays; nothing is added at 0."""
+    x = np.arange(128)
+    wave = (127 + 20 * (-1.0) ** x)[None, :, None] + np.zeros((128, 1, 3))
+    slope = np.broadcast_to((x + 40.0)[None, :, None], (128, 128, 3))
+    fine, coarse = (p.round().astype(np.uint8) for p in (wave, slope))
+    middle = (slice(8, -8), slice(8, -8))
+    assert sharpened(fine, 0) is fine
+    assert np.ptp(sharpened(fine, 0.5)[middle].astype(int)) > 1.4 * np.ptp(fine[middle].astype(int))
+    assert np.abs(sharpened(coarse, 0.5)[middle].astype(int) - coarse[middle]).max() <= 1

@@ -84,6 +84,23 @@ def test_the_fake_gets_the_colours_and_keeps_its_detail():
     assert np.abs(np.diff(middle[..., 0].mean(1))).max() > 6, "the stripes are as strong"
 
 
+@pytest.mark.parametrize(("skin", "light"), [(120, 190), (190, 120)])
+def test_another_light_neither_burns_nor_drowns_the_detail(skin, light):
+    """A highlight and a pupil stay in their order and apart, and white does not spread."""
+    texture = np.full((SIDE, SIDE, 3), skin, np.uint8)
+    y, x = np.mgrid[:SIDE, :SIDE]
+    detail = (20 * np.sin(x) * np.sin(y))[..., None]
+    colours = np.full((SIDE, SIDE, 3), light, np.float32)
+    region = face_region(points(), SIDE)
+    start = whole_face(
+        texture, region, colours, points(), fake((texture + detail).astype(np.uint8))
+    )
+    middle = start[50:90, 50:78, 0].astype(float)
+    assert middle.mean() == pytest.approx(light, abs=6)
+    assert middle.max() < 250
+    assert 3 < middle.std() < 20
+
+
 def test_around_the_face_the_surroundings_are_continued():
     """Beside chin and cheeks there is what is outside of the region, and above there is skin."""
     smaller = shape(side=0.8 * SIDE, at_xy=(13, 10)).points_xy
