@@ -250,10 +250,11 @@ class Anonymizer:
     ) -> list[Subject]:
         """Every face, ready to be redrawn. ``source``: their embeddings, if they are known."""
         source = self._embedded(picture, faces) if source is None else source
+        says = source.present & ~self.recogniser.sees_nothing(source)
         return [
-            replace(subject, embedding=row if present else None)
-            for subject, row, present in zip(
-                self.redrawer.subjects(picture, faces), source.rows, source.present, strict=True
+            replace(subject, embedding=row if known else None)
+            for subject, row, known in zip(
+                self.redrawer.subjects(picture, faces), source.rows, says, strict=True
             )
         ]
 

@@ -34,8 +34,8 @@ class Subject:
     in pixels of the crop, for models whose maps are drawn from them. ``faces``: those that are
     known to be in the crop, in its pixels: the one it was made for first. ``visible`` (side, side)
     bool: where the picture is, beyond whose border a crop repeats it; None is everywhere.
-    ``embedding`` (128,): the recogniser's, of the face in the picture; None for a face that is too
-    small, or where nobody asked.
+    ``embedding`` (128,): the recogniser's, of the face in the picture; None where it sees no face,
+    or too small a one, or nobody asked.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Subject:
     points_xy: NDArray[np.float64] | None
     faces: tuple[Face, ...] = ()
     visible: NDArray[np.bool_] | None = None
-    embedding: NDArray[np.float64] | None = None
+    embedding: NDArray[np.float64] | None = field(default=None, repr=False)
 
     def patch(self, redrawn: NDArray[np.uint8]) -> Patch:
         """``redrawn`` (side, side, 3) uint8 where this face was."""

@@ -127,7 +127,7 @@ class LightRedrawer(Redrawer):
     def _swap(self) -> SwapSettings:
         from camouflage.swap import SwapSettings
 
-        assert self.recipe.swap_blend != "whole"  # noqa: S101  is `_starts`' affair
+        assert self.recipe.swap_blend != "whole"  # noqa: S101  has a start of its own
         return SwapSettings(
             side=self.pipeline.config["default_swap_side"],
             alignment=self.recipe.swap_alignment,

@@ -176,12 +176,12 @@ def jittered(
 ) -> NDArray[np.float64]:
     """(P, 2) points of a somewhat different face: shifted smoothly, at random; the oval stays.
 
-    The shifts are a Gaussian process with a standard deviation of ``spread`` eye distances and a
-    reach of `JITTER_REACH`, under the condition that the oval does not move: so sizes, distances
-    and proportions change, the way an eye or a mouth is open hardly does, and the face still meets
-    its surroundings. They are even, alike on the left and on the right of an upright face: faces
-    are, and a crooked one is seen to be made. Raises `SettingError` for points that are not
-    (P, 2) finite numbers.
+    The shifts are a Gaussian process with a standard deviation of about ``spread`` eye distances
+    (on the midline more up and down, and none to a side) and a reach of `JITTER_REACH`, under the
+    condition that the oval does not move: so sizes, distances and proportions change, the way an
+    eye or a mouth is open hardly does, and the face still meets its surroundings. They are even,
+    alike on the left and on the right of an upright face: faces are, and a crooked one is seen to
+    be made. Raises `SettingError` for points that are not (P, 2) finite numbers.
     """
     _require_points(points_xy)
     if spread == 0:

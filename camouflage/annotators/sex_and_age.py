@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from camouflage.errors import SettingError, WeightsError
@@ -50,7 +51,7 @@ class SexAndAge:
         try:
             tensors = load_file(folder / FILE)
             return cls(weights=tensors["weights"], bias=tensors["bias"])
-        except (OSError, KeyError, ValueError) as error:
+        except (OSError, KeyError, ValueError, SafetensorError) as error:
             raise WeightsError(f"{folder.name}: expected {FILE} with weights and bias") from error
 
     def save(self, folder: Path) -> None:

@@ -47,7 +47,8 @@ LEAST_OTHERS = 64
 choice."""
 CANDIDATES = 4
 """So many of the others that are most like the person. One of them is drawn by lot: were it always
-the first, it would tell who it is in the place of. Our choice."""
+the first, it would tell who it is in the place of. As they are much the same in all pictures of a
+person, who sees many of these may guess that they show one. Our choice."""
 
 TONE_WEIGHTS = np.array([0.25, 1.0, 1.0], np.float32)
 """Of L*, a* and b* where tones are compared: the fake is brought to the person's light anyway, and
@@ -57,8 +58,8 @@ ATTRIBUTES, SEX, AGE, TONE, SHAPE, LOOK, KIN, HAIR = 0.3, 0.2, 8.0, 3.0, 0.09, 0
 """Differences that count as much as each other when a person and a fake are compared: of the
 probabilities of attributes, summed, but of sex; of the probability of male; of ages, in years; of
 tones, in the units of `TONE_WEIGHTS`; of landmarks, in eye distances; of embeddings, in angular
-distance, and of the recogniser's, which tells kin: all that are farther than `RECOGNISED` are
-strangers; and how much of the fake's face is hidden by hair. Our choice, by eye, for a network
+distance, and of the recogniser's, which tells kin among those who are farther than `RECOGNISED`;
+and how much of the fake's face is hidden by hair. Our choice, by eye, for a network
 that knows five attributes."""
 
 OWN_SHAPE = 0.3
@@ -219,7 +220,8 @@ class Starts:
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Faces of somebody else, by the encoder's ``embedding`` and by the recogniser's (128,), if
         there is one, and how far each is by the first: if hardly anybody is far enough, the
-        farthest half, at most `LEAST_OTHERS`, without a distance, as none of them is to be near.
+        farthest half, by the recogniser if it knows the person, at most `LEAST_OTHERS`, without a
+        distance, as none of them is to be near.
         """
         order, distances = self.pool.nearest(embedding, len(self.pool))
         far = distances > self.threshold
@@ -229,6 +231,8 @@ class Starts:
         if far.sum() >= CANDIDATES:
             return order[far], distances[far]
         count = min(LEAST_OTHERS, max(CANDIDATES, len(order) // 2))
+        if recognised is not None:
+            order = np.argsort(apart, kind="stable")
         return order[-count:], np.zeros(count)
 
     def _tone_differences(

@@ -56,3 +56,7 @@ def test_it_comes_back_as_it_was_saved_and_not_otherwise(tmp_path) -> None:
     made.save(folder)
     with pytest.raises(WeightsError, match=FILE):
         SexAndAge.load(folder)
+    (folder / "SHA256SUMS").unlink()
+    (folder / FILE).write_bytes(b"damaged")
+    with pytest.raises(WeightsError, match="expected readout"):
+        SexAndAge.load(folder)

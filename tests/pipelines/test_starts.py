@@ -206,6 +206,17 @@ def test_the_recogniser_says_who_is_somebody_else(starts, points):
     assert (far & (apart <= RECOGNISED)).sum() > 3, "the encoder alone would have taken them"
 
 
+def test_where_nobody_is_far_enough_those_nearest_to_the_recogniser_are_not_taken(starts):
+    """And an embedding is in no message."""
+    recognised = starts.traits.recognised[9].astype(np.float64)
+    apart = np.linalg.norm(starts.traits.recognised - recognised, axis=1)
+    others, _ = replace(starts, threshold=2.0)._others(starts.pool.embeddings[7], recognised)
+    assert set(others) == set(np.argsort(apart)[-LEAST_OTHERS:])
+    points = starts.pool.points_xy[7].astype(np.float64)
+    person = replace(subject_of(starts.pool.face(7).pixels, points), embedding=recognised)
+    assert f"{recognised[0]:.4f}" not in repr(person)
+
+
 def test_the_recogniser_reads_sex_and_age(starts, points):
     """A person's own face with the embedding of a woman, a man, somebody young and somebody old."""
     traits = starts.traits
