@@ -54,13 +54,14 @@ TONE_WEIGHTS = np.array([0.25, 1.0, 1.0], np.float32)
 """Of L*, a* and b* where tones are compared: the fake is brought to the person's light anyway, and
 dim light is no dark skin. Our choice."""
 
-ATTRIBUTES, SEX, AGE, TONE, SHAPE, LOOK, KIN, HAIR = 0.3, 0.2, 8.0, 3.0, 0.09, 0.67, 0.05, 0.1
+ATTRIBUTES, SEX, AGE, CHILD, TONE, SHAPE = 0.3, 0.2, 8.0, 0.2, 3.0, 0.09
+LOOK, KIN, HAIR = 0.67, 0.05, 0.1
 """Differences that count as much as each other when a person and a fake are compared: of the
 probabilities of attributes, summed, but of sex; of the probability of male; of ages, in years; of
-tones, in the units of `TONE_WEIGHTS`; of landmarks, in eye distances; of embeddings, in angular
-distance, and of the recogniser's, which tells kin among those who are farther than `RECOGNISED`;
-and how much of the fake's face is hidden by hair. Our choice, by eye, for a network
-that knows five attributes."""
+the probability of a child; of tones, in the units of `TONE_WEIGHTS`; of landmarks, in eye
+distances; of embeddings, in angular distance, and of the recogniser's, which tells kin among those
+who are farther than `RECOGNISED`; and how much of the fake's face is hidden by hair. Our choice, by
+eye, for a network that knows five attributes."""
 
 OWN_SHAPE = 0.3
 """So much of its own shape a fake keeps: the rest, with pose and expression, is the person's. By
@@ -207,9 +208,10 @@ class Starts:
         apart = np.abs(self.traits.attributes - attributes)
         ages: Any = apart[:, YOUNG] / ATTRIBUTES
         if embedding is not None:
-            male, years = self.readout(embedding[None])
-            apart[:, MALE] = np.abs(self.traits.attributes[:, MALE] - male[0])
-            ages = np.abs(self.traits.ages - years[0]) / AGE
+            guess = self.readout(embedding[None])
+            apart[:, MALE] = np.abs(self.traits.attributes[:, MALE] - guess.male[0])
+            ages = np.abs(self.traits.ages - guess.age[0]) / AGE
+            ages += np.abs(self.traits.children - guess.child[0]) / CHILD
             ages += np.linalg.norm(self.traits.recognised - embedding, axis=1) / KIN
         sexes = apart[:, MALE] / SEX
         apart[:, [MALE, YOUNG]] = 0

@@ -30,7 +30,7 @@ from camouflage.write import write_bytes
 FILE = "starts.safetensors"
 """Beside the pool: its traits, so that nobody has to wait for them."""
 
-VERSION = "2"
+VERSION = "3"
 """Of the ways in which traits are measured."""
 
 BATCH = 32
@@ -45,13 +45,15 @@ MIRRORED = [1, 0, 2, 3, 4]
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Traits:
     """Of N faces: ``tones`` (N, 5, 3), ``attributes`` (N, 40), of which Male is `SexAndAge`'s,
-    ``ages`` (N,) in years, ``hair`` (N,), the share of the face that hangs in it, and
-    ``recognised`` (N, 128), what the audit's recogniser makes of them; float32.
+    ``ages`` (N,) in years, ``children`` (N,), the probability of one, ``hair`` (N,), the share of
+    the face that hangs in it, and ``recognised`` (N, 128), what the audit's recogniser makes of
+    them; float32.
     """
 
     tones: NDArray[np.float32]
     attributes: NDArray[np.float32]
     ages: NDArray[np.float32]
+    children: NDArray[np.float32]
     hair: NDArray[np.float32]
     recognised: NDArray[np.float32]
 
@@ -99,13 +101,14 @@ def traits_of(pool: FacePool, net: AttributeReader, readout: SexAndAge) -> Trait
         pictures, points = [face.pixels for face in faces], [face.five_xy for face in faces]
         attributes.append(predict_attributes(net, pictures, points))
     recognised = np.stack(rows).astype(np.float32)
-    male, ages = readout(recognised)
+    guess = readout(recognised)
     known = np.concatenate(attributes)
-    known[:, MALE] = male
+    known[:, MALE] = guess.male
     return Traits(
         tones=np.stack(shown),
         attributes=known,
-        ages=ages,
+        ages=guess.age,
+        children=guess.child,
         hair=np.array(hair, np.float32),
         recognised=recognised,
     )
@@ -132,6 +135,7 @@ def read_traits(folder: Path, pool: FacePool, net: AttributeReader, readout: Sex
     shapes = [
         (count, len(MIRRORED), 3),
         (count, len(CELEBA_ATTRIBUTES)),
+        (count,),
         (count,),
         (count,),
         (count, WIDTH),

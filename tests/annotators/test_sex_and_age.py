@@ -18,36 +18,36 @@ def test_a_woman_of_some_forty_years_is_read_as_one() -> None:
     anonymizer = Anonymizer.from_recipe("mini")
     picture = Picture.from_image(skimage.data.astronaut())
     subject = anonymizer.subjects(picture, anonymizer.detector.detect(picture.pixels)[:1])[0]
-    male, age = SexAndAge.load()(subject.embedding[None])
-    assert male[0] < 0.3
-    assert 30 < age[0] < 50
+    guess = SexAndAge.load()(subject.embedding[None])
+    assert guess.male[0] < 0.3
+    assert 30 < guess.age[0] < 50
+    assert guess.child[0] < 0.1
 
 
 def test_it_is_a_line() -> None:
     rows = np.random.default_rng(0).normal(0, 0.1, (3, 128))
-    weights = np.random.default_rng(1).normal(0, 1, (2, 128)).astype(np.float32)
-    male, ages = SexAndAge(weights=weights, bias=np.float32([0.5, 40]))(rows)
+    weights = np.random.default_rng(1).normal(0, 1, (3, 128)).astype(np.float32)
+    male, ages, child = SexAndAge(weights=weights, bias=np.float32([0.5, 40, -1]))(rows)
     assert np.allclose(np.log(male / (1 - male)), rows @ weights[0] + 0.5, atol=1e-4)
     assert np.allclose(ages, rows @ weights[1] + 40, atol=1e-4)
+    assert np.allclose(np.log(child / (1 - child)), rows @ weights[2] - 1, atol=1e-4)
 
 
 def test_who_has_no_embedding_has_no_answer() -> None:
-    male, ages = SexAndAge.load()(np.full((1, 128), np.nan))
-    assert np.isnan(male).all()
-    assert np.isnan(ages).all()
+    assert all(np.isnan(one).all() for one in SexAndAge.load()(np.full((1, 128), np.nan)))
 
 
 def test_bad_shapes_are_refused() -> None:
     with pytest.raises(SettingError, match=r"expected embeddings \(N, 128\), got \(128,\)"):
         SexAndAge.load()(np.zeros(128))
     with pytest.raises(SettingError, match="expected weights"):
-        SexAndAge(weights=np.zeros((1, 128), np.float32), bias=np.zeros(2, np.float32))
+        SexAndAge(weights=np.zeros((1, 128), np.float32), bias=np.zeros(3, np.float32))
     with pytest.raises(SettingError, match="finite"):
-        SexAndAge(weights=np.full((2, 128), np.nan, np.float32), bias=np.zeros(2, np.float32))
+        SexAndAge(weights=np.full((3, 128), np.nan, np.float32), bias=np.zeros(3, np.float32))
 
 
 def test_it_comes_back_as_it_was_saved_and_not_otherwise(tmp_path) -> None:
-    made = SexAndAge(weights=np.ones((2, 128), np.float32), bias=np.ones(2, np.float32))
+    made = SexAndAge(weights=np.ones((3, 128), np.float32), bias=np.ones(3, np.float32))
     made.save(tmp_path / "made")
     assert np.array_equal(SexAndAge.load(tmp_path / "made").weights, made.weights)
     with pytest.raises(WeightsError, match="expected readout"):

@@ -178,7 +178,7 @@ def test_traits_are_kept_and_measured_anew_for_other_faces_and_nets(tmp_path):
     for name, array in again.arrays().items():
         assert np.array_equal(array, measured.arrays()[name]), name
     assert (folder / "starts.safetensors").read_bytes() == stamp
-    older = replace(readout, bias=readout.bias + np.float32([0, 9]))
+    older = replace(readout, bias=readout.bias + np.float32([0, 9, 0]))
     assert np.allclose(read_traits(folder, pool, net, older).ages, again.ages + 9, atol=1e-3)
     with torch.no_grad():
         net.head.bias += 1
@@ -187,7 +187,14 @@ def test_traits_are_kept_and_measured_anew_for_other_faces_and_nets(tmp_path):
     )
 
 
-TOLERANCES = {"tones": 1, "attributes": 1e-3, "ages": 0.1, "hair": 0.01, "recognised": 1e-3}
+TOLERANCES = {
+    "tones": 1,
+    "attributes": 1e-3,
+    "ages": 0.1,
+    "children": 0.01,
+    "hair": 0.01,
+    "recognised": 1e-3,
+}
 """The shipped ones were measured on the same WebP files, on another processor."""
 
 
