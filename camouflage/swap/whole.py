@@ -27,6 +27,10 @@ more. Our choice."""
 OWN_OVAL, NEW_OVAL = 0.96, 1.02
 """How much of a fake's oval surely is skin, and up to where it is shown, both in its radius."""
 
+RIM = 0.04
+"""So far around the face, in sides, there is its skin too: where its edge is blended, a fake's hair
+and background would draw a dark line. Our choice."""
+
 BROW, HAIRLINE = 0.25, 1.5
 """So far above the eyes, in eye distances, the forehead begins and ends: as far as it is redrawn,
 there is skin and no surroundings. Our choice."""
@@ -80,7 +84,8 @@ def whole_face(
         own &= ~hair_in(layer, own, points_xy)
         if own.any():
             face = oval(points_xy, side, NEW_OVAL) | _forehead(points_xy, region)
-            layer = np.where((own | ~face)[..., None], layer, _filled(layer, own))
+            rim = cv2.dilate(face.astype(np.uint8), _disc(RIM * side)) > 0
+            layer = np.where((own | ~rim)[..., None], layer, _filled(layer, own))
     if not face.any():
         face = region
     layer = _recoloured(layer, face, colours)
@@ -104,6 +109,11 @@ def _laid(fake: PoolFace, points_xy: NDArray[np.float64] | None, side: int) -> N
         layer = warp_to_points(layer, aligned.to_crop(fake.points_xy), 2 * points_xy + 0.5)
     small = cv2.resize(layer, (side, side), interpolation=cv2.INTER_AREA)
     return sharpened(small, SHARPER)  # type: ignore[arg-type]
+
+
+def _disc(radius_px: float) -> NDArray[np.uint8]:
+    size = 2 * max(round(radius_px), 1) + 1
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))  # type: ignore[return-value]
 
 
 def oval(points_xy: NDArray[np.float64], side: int, size: float = 1.0) -> NDArray[np.bool_]:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from camouflage.annotators.landmarks import CONTOURS, face_region, five_points
-from camouflage.swap.whole import whole_face
+from camouflage.swap.whole import oval, whole_face
 
 from .conftest import fake, mean_xy, noise, shape, turned
 
@@ -136,6 +136,17 @@ def test_hair_that_falls_into_the_fakes_face_is_covered_with_skin():
     oval = points()[CONTOURS["oval"]]
     x = int((oval[:, 0].min() + eye[:, 0].min()) / 2)
     assert start[int(eye[:, 1].mean()) + 4, x].min() > 80
+
+
+def test_a_fakes_dark_surroundings_draw_no_line_around_the_face():
+    """Where the edge of the face is blended there is skin too, not the fake's black hair."""
+    skin = fake(np.full((SIDE, SIDE, 3), (200, 160, 140), np.uint8))
+    inside = oval(skin.points_xy.astype(np.float64), SIDE, 1.0)
+    texture = np.where(inside[..., None], skin.pixels, np.uint8(5))
+    light = np.full((SIDE, SIDE, 3), 110, np.uint8)
+    region = face_region(points(), SIDE)
+    start = whole_face(light, region, GREY, points(), fake(texture))
+    assert start[region].min() > 80
 
 
 def test_a_region_without_an_end_is_the_fake_alone():
