@@ -89,4 +89,4 @@ class SexAndAge:
 
 
 def _probability(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    return 1 / (1 + np.exp(-logits))
+    return (1 / (1 + np.exp(-logits))).astype(np.float32)
