@@ -78,6 +78,8 @@ class Recipe(_Strict):
     """Spread of the random shifts of an aligned face's contours, in eye distances."""
     sharpen: Annotated[float, Field(ge=0, le=2)]
     """How much of what is finer than 1/128 of a crop is added to it; 0 = as the model drew it."""
+    contrast_match: Annotated[float, Field(ge=0, le=1)]
+    """How far the contrast of an aligned face is brought down to the original's, 0 = not at all."""
     threshold: Annotated[float, Field(gt=0, le=2)]
     """dlib distance (Euclidean) that original and result must exceed; unit vectors: at most 2."""
     ladder: Annotated[tuple[Rung, ...], Field(strict=False, min_length=1, max_length=100)]

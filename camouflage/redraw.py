@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from camouflage.annotators import face_region, predict_landmarks
 from camouflage.annotators.landmarks import five_points, jittered, outline
 from camouflage.attempts import Subject
+from camouflage.compose.contrast import match_contrast
 from camouflage.errors import OutOfMemory, SettingError
 from camouflage.obfuscate import grown
 from camouflage.picture import Picture
@@ -195,8 +196,18 @@ class Redrawer(ABC):
             if crops is None:
                 size = len(batch) // 2
             else:
-                done += [sharpened(crop, self.recipe.sharpen) for crop in crops]
+                done += [self._finished(*pair) for pair in zip(batch, crops, strict=True)]
         return done
+
+    def _finished(self, subject: Subject, drawn: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """A crop as the model drew it, in the sharpness and contrast that the recipe says."""
+        crop = sharpened(drawn, self.recipe.sharpen)
+        if subject.points_xy is None:
+            return crop
+        amount = self.recipe.contrast_match
+        return match_contrast(
+            crop, subject.pixels, subject.region, subject.points_xy, amount=amount
+        )
 
     @abstractmethod
     def _drawn(self, batch: Sequence[Subject], key: str, attempt: int) -> list[NDArray[np.uint8]]:

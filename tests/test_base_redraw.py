@@ -109,3 +109,13 @@ def test_a_changed_pool_is_refused(tmp_path):
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
     with pytest.raises(WeightsError, match="damaged"):
         Anonymizer.from_recipe(Recipe.load("mini").changed({"start_pool": str(folder)}))
+
+
+def test_the_contrast_of_what_is_drawn_is_the_originals_if_the_recipe_says_so(anonymizer, subject):
+    """A photograph in diffuse light: the same, with a tenth of its contrast."""
+    flat = np.round(128 + 0.1 * (subject.pixels.astype(float) - 128)).astype(np.uint8)
+    hazy = replace(subject, pixels=flat)
+    off = Anonymizer.from_recipe(Recipe.load("mini").changed({"contrast_match": 0.0}))
+    before, after = (a.redrawer.crops([hazy], "key")[0] for a in (off, anonymizer))
+    inside = hazy.region
+    assert after[inside].std() < 0.7 * before[inside].std()

@@ -13,6 +13,10 @@ _REACH = 0.5
 border, such as a chin, take their part."""
 
 
+_FINE = 1000.0
+"""To that size points are brought before they are triangulated for a measure alone."""
+
+
 def warp_to_points(
     pixels: NDArray[np.uint8], from_xy: NDArray[np.float64], to_xy: NDArray[np.float64]
 ) -> NDArray[np.uint8]:
@@ -39,6 +43,21 @@ def warp_to_points(
     )
 
 
+def turned_over(from_xy: NDArray[np.float64], to_xy: NDArray[np.float64]) -> float:
+    """In [0, 1]: how much of the area of a face is folded where `warp_to_points` moves its points.
+
+    By the Delaunay triangles of ``to_xy`` (P, 2) that lie the other way round in ``from_xy``.
+    """
+    size = float(np.ptp(to_xy, axis=0).max())
+    if not 0 < size < np.inf:
+        return 0.0
+    target = ((to_xy - to_xy.min(axis=0)) * (_FINE / size)).astype(np.float32)
+    triangles = _triangles(target, -1, _FINE + 1)
+    before, after = (_signed_areas(xy[triangles]) for xy in (from_xy, target))
+    whole = np.abs(after).sum()
+    return float(np.abs(after)[before * after < 0].sum() / whole) if whole else 0.0
+
+
 def _around(side: int) -> NDArray[np.float64]:
     """(8, 2) corners and edge middles of a square around the picture."""
     ends = np.array([-_REACH, 0.5, 1 + _REACH]) * side - 0.5
@@ -57,13 +76,19 @@ def _triangles(points_xy: NDArray[np.float32], low: float, high: float) -> NDArr
     corners = np.asarray(plane.getTriangleList()).reshape(-1, 3, 2).tolist()
     known = [[rows.get((x, y), -1) for x, y in corner] for corner in corners]
     found = np.array([triangle for triangle in known if min(triangle) >= 0], dtype=np.int64)
+    found = found.reshape(-1, 3)
     return found[_areas(points_xy[found]) > 1e-3]
 
 
 def _areas(corners_xy: NDArray) -> NDArray[np.float64]:
     """Twice the area of (T, 3, 2) triangles."""
+    return np.abs(_signed_areas(corners_xy))
+
+
+def _signed_areas(corners_xy: NDArray) -> NDArray[np.float64]:
+    """The same, with a sign for the way round."""
     u, v = (corners_xy[:, i].astype(np.float64) - corners_xy[:, 0] for i in (1, 2))
-    return np.abs(u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0])
+    return u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]
 
 
 def _affine(from_xy: NDArray[np.float64], to_xy: NDArray[np.float64]) -> NDArray[np.float64]:

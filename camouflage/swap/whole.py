@@ -27,6 +27,10 @@ more. Our choice."""
 OWN_OVAL, NEW_OVAL = 0.96, 1.02
 """How much of a fake's oval surely is skin, and up to where it is shown, both in its radius."""
 
+EDGE = 0.02
+"""Over so much, in sides, what is surely a fake's skin goes over into what continues it: at its own
+edge there is the shadow of a jaw or of hair, a dark line. Our choice."""
+
 RIM = 0.04
 """So far around the face, in sides, there is its skin too: where its edge is blended, a fake's hair
 and background would draw a dark line. Our choice."""
@@ -85,7 +89,10 @@ def whole_face(
         if own.any():
             face = oval(points_xy, side, NEW_OVAL) | _forehead(points_xy, region)
             rim = cv2.dilate(face.astype(np.uint8), _disc(RIM * side)) > 0
-            layer = np.where((own | ~rim)[..., None], layer, _filled(layer, own))
+            sure = cv2.GaussianBlur(own.astype(np.float32), (0, 0), EDGE * side)
+            sure = np.where(rim, np.clip(2 * sure - 1, 0, 1), np.float32(1))[..., None]
+            filled = _filled(layer, own)
+            layer = np.round(sure * layer + (1 - sure) * filled).astype(np.uint8)
     if not face.any():
         face = region
     layer = _recoloured(layer, face, colours)
@@ -168,7 +175,7 @@ def _continued(
 
 
 def _filled(pixels: NDArray[np.uint8], known: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """(side, side, 3): ``pixels``, smoothly continued from where they are ``known`` to elsewhere.
+    """(side, side, 3): coarse colours of ``pixels`` where they are ``known``, continued elsewhere.
 
     Each pixel is a mean of what is known near it, of as small a neighbourhood as holds enough: an
     edge of hair that was taken for skin is not drawn out to a streak.
@@ -185,7 +192,7 @@ def _filled(pixels: NDArray[np.uint8], known: NDArray[np.bool_]) -> NDArray[np.u
         filled += share[..., None] * mean
         left = left - share
     filled += left[..., None] * pixels[known].mean(0)
-    return np.where(known[..., None], pixels, np.round(filled).astype(np.uint8))
+    return np.round(filled).astype(np.uint8)
 
 
 def _recoloured(

@@ -18,7 +18,10 @@ from camouflage.mini.attributes import SmallAttributeNet
 from camouflage.picture import Picture
 from camouflage.pipelines.starts import (
     CANDIDATES,
+    FOLDED,
     LEAST_OTHERS,
+    LIGHT,
+    OWN_SHAPE,
     RECOGNISED,
     THRESHOLD,
     Starts,
@@ -27,6 +30,7 @@ from camouflage.pipelines.starts import (
 from camouflage.pipelines.traits import MALE, MIRRORED, read_traits, tones, traits_of, write_traits
 from camouflage.subjects.crops import align, template
 from camouflage.swap import FacePool
+from camouflage.swap.mesh import turned_over
 from camouflage.swap.pool_writer import EmbeddedFace, write_pool
 from camouflage.swap.swap import looks_left
 from camouflage.weights import load_model, mini_light_folder
@@ -251,6 +255,48 @@ def test_a_fake_keeps_a_part_of_its_shape_and_the_oval_is_the_persons(starts, po
     assert 0.5 < np.abs(moved - points).max() < 10
     assert np.allclose(towards(points @ turn.T + 5, fake), moved @ turn.T + 5), "whatever its place"
     assert np.allclose(towards(points, starts.pool.face(7)), points, atol=1e-6), "its own face"
+
+
+def test_a_head_turned_too_far_for_the_fake_gets_a_whole_face(starts, points):
+    """Its far side lies within half of the near one's reach: a nose that is pulled there folds."""
+    frontal = min(range(40), key=lambda i: abs(starts.pool.points_xy[i][:, 0].mean() - 63.5))
+    fake = starts.pool.face(frontal)
+    person = points.copy()
+    middle = points[:, 0].mean()
+    far = person[:, 0] > middle
+    person[far, 0] = middle + 0.2 * (person[far, 0] - middle)
+    nose = CONTOURS["bridge"]
+    person[nose, 0] = middle + 0.35 * np.ptp(points[:, 0])
+    pulled = person + OWN_SHAPE * (fake.points_xy - person)
+    assert turned_over(fake.points_xy, pulled) > FOLDED, "what is tested here"
+    assert turned_over(fake.points_xy, towards(person, fake)) < 1e-6
+
+
+def test_turned_heads_get_turned_ones_in_either_direction(starts, points, monkeypatch):
+    """All else equal: nothing but turn and shape speaks for anybody."""
+    turns = starts._turns
+    assert 0 <= turns.min() < 0.1
+    assert turns.max() > 0.4
+    nothing = np.zeros(len(starts.pool))
+    monkeypatch.setattr(Starts, "_tone_differences", lambda *_, **__: nothing)
+    monkeypatch.setattr(Starts, "_attribute_differences", lambda *_: nothing)
+    monkeypatch.setattr(Starts, "_differences", lambda *_: nothing)
+    turned = starts.pool.points_xy[int(np.argsort(turns)[-10])].astype(np.float64)
+    grey = np.full((SIDE, SIDE, 3), 120, np.uint8)
+    for shape_xy in (turned, turned[MIRROR] * [-1, 1] + [SIDE - 1, 0]):
+        assert turns[likest(starts, grey, shape_xy)[:CANDIDATES]].mean() > 0.3
+    assert turns[likest(starts, grey, points)[:CANDIDATES]].mean() < turns[7] + 0.1
+
+
+def test_light_from_one_side_counts_beside_the_tone(starts):
+    """Against each face of the pool as it is, and as it would be lit from its other side."""
+    own = starts.traits.tones
+    lit = int(np.abs(own[:, 0, 0] - own[:, 1, 0]).argmax())
+    straight = starts._tone_differences(own[lit], mirrored=np.zeros(len(own), bool))
+    turned = starts._tone_differences(own[lit], mirrored=np.ones(len(own), bool))
+    aside = abs(own[lit, 0, 0] - own[lit, 1, 0])
+    assert straight[lit] == 0
+    assert turned[lit] > 2 * aside / LIGHT - 1e-3
 
 
 def test_of_the_person_the_start_has_coarse_colours_alone(starts, points, monkeypatch):

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from camouflage.errors import SettingError
-from camouflage.swap.mesh import warp_to_points
+from camouflage.swap.mesh import turned_over, warp_to_points
 
 from .conftest import noise, shape
 
@@ -84,3 +84,22 @@ def test_points_of_two_shapes_are_refused():
     points = shape(side=SIDE).points_xy
     with pytest.raises(SettingError, match="expected points"):
         warp_to_points(noise(SIDE, SIDE), points, points[1:])
+
+
+def test_what_folds_is_measured():
+    """A square with a point in its middle, which is moved across one of its sides."""
+    square = np.array([[0, 0], [10, 0], [10, 10], [0, 10], [5, 5]], np.float64)
+    assert turned_over(square, square) == 0
+    assert turned_over(square, 3 * square + 7) == 0
+    mirrored = square * [-1, 1]
+    assert turned_over(square, mirrored) == 1
+    across = square.copy()
+    across[4] = (14, 5)
+    assert 0.1 < turned_over(across, square) < 0.5
+
+
+@pytest.mark.parametrize("spot", [np.zeros(2), np.array([1e12, 3]), np.array([np.nan, 0])])
+def test_points_of_no_size_do_not_fold(spot):
+    square = np.array([[0, 0], [10, 0], [10, 10], [0, 10], [5, 5]], np.float64)
+    assert turned_over(square, np.tile(spot, (5, 1))) == 0
+    assert turned_over(square, np.array([[0, 0], [1, 0], [2, 0], [3, 0], [1e12, 0]])) == 0

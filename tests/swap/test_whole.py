@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from camouflage.annotators.landmarks import CONTOURS, face_region, five_points
-from camouflage.swap.whole import oval, whole_face
+from camouflage.swap.whole import OWN_OVAL, oval, whole_face
 
 from .conftest import fake, mean_xy, noise, shape, turned
 
@@ -147,6 +147,18 @@ def test_a_fakes_dark_surroundings_draw_no_line_around_the_face():
     region = face_region(points(), SIDE)
     start = whole_face(light, region, GREY, points(), fake(texture))
     assert start[region].min() > 80
+
+
+def test_the_shadow_at_the_edge_of_a_fakes_own_face_is_not_drawn():
+    """A line just inside of what surely is skin, as under a jaw."""
+    skin = fake(np.full((SIDE, SIDE, 3), (200, 160, 140), np.uint8))
+    shape_xy = skin.points_xy.astype(np.float64)
+    line = oval(shape_xy, SIDE, OWN_OVAL) & ~oval(shape_xy, SIDE, OWN_OVAL - 0.025)
+    texture = np.where(line[..., None], np.uint8(40), skin.pixels)
+    light = np.full((SIDE, SIDE, 3), 110, np.uint8)
+    start = whole_face(light, face_region(points(), SIDE), GREY, points(), fake(texture))
+    chin = start[SIDE // 2 :, SIDE // 2 - 8 : SIDE // 2 + 8]
+    assert chin.min() > 35, "without the soft edge 1"
 
 
 def test_a_region_without_an_end_is_the_fake_alone():
