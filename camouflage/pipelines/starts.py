@@ -55,8 +55,8 @@ TONE_WEIGHTS = np.array([0.25, 1.0, 1.0], np.float32)
 """Of L*, a* and b* where tones are compared: the fake is brought to the person's light anyway, and
 dim light is no dark skin. Our choice."""
 
-ATTRIBUTES, SEX, AGE, CHILD, TONE, SHAPE = 0.3, 0.2, 8.0, 0.2, 3.0, 0.09
-LOOK, KIN, HAIR, TURN, LIGHT = 0.67, 0.05, 0.1, 0.2, 6.0
+ATTRIBUTES, SEX, AGE, CHILD, TONE, SHAPE = 0.15, 0.2, 6.0, 0.2, 3.0, 0.09
+LOOK, KIN, HAIR, TURN, LIGHT = 0.67, 0.08, 0.1, 0.2, 10.0
 """Differences that count as much as each other when a person and a fake are compared: of the
 probabilities of attributes, summed, but of sex; of the probability of male; of ages, in years; of
 the probability of a child; of tones, in the units of `TONE_WEIGHTS`; of landmarks, in eye
