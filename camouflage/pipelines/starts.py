@@ -63,8 +63,8 @@ the probability of a child; of tones, in the units of `TONE_WEIGHTS`; of landmar
 distances; of embeddings, in angular distance, and of the recogniser's, which tells kin among those
 who are farther than `RECOGNISED`; how much of the fake's face is hidden by hair; how far a head is
 turned (`_turn`), as a face that is pulled to another side has a broken nose; and by how much more
-light falls on one cheek, in L* of 8 bits. Our choice, by eye, for a network that knows five
-attributes."""
+light falls on one cheek, in L* of 8 bits. Our choice, by eye and by how near smile, mouth and age
+of the `CANDIDATES` come on photographs, for a network that knows five attributes."""
 
 OWN_SHAPE = 0.4
 """So much of its own shape a fake keeps: the rest, with pose and expression, is the person's. By
@@ -72,8 +72,8 @@ pulling it all the way, faces are got that nobody has, and that tell whose they 
 choice."""
 
 FOLDED = 0.02
-"""More of a face than that turned over (`turned_over`), mostly the far side of its nose, is seen;
-19 of 20 faces of photographs are below 0.011. Our choice, by eye."""
+"""More of a face than that turned over (`turned_over`), mostly the far side of its nose, is seen:
+photographs of faces that look ahead hardly come near it. Our choice, by eye."""
 
 MOUTH = 3.0
 """How much more a point of the mouth counts than another where shapes are compared: a closed mouth
