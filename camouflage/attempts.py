@@ -35,7 +35,8 @@ class Subject:
     known to be in the crop, in its pixels: the one it was made for first. ``visible`` (side, side)
     bool: where the picture is, beyond whose border a crop repeats it; None is everywhere.
     ``embedding`` (128,): the recogniser's, of the face in the picture; None where it sees no face,
-    or too small a one, or nobody asked.
+    or too small a one, or nobody asked. ``finer`` (n side, n side, 3) uint8: the crop with more of
+    the picture's detail, where it has more and what is redrawn will, too.
     """
 
     name: str
@@ -46,10 +47,17 @@ class Subject:
     faces: tuple[Face, ...] = ()
     visible: NDArray[np.bool_] | None = None
     embedding: NDArray[np.float64] | None = field(default=None, repr=False)
+    finer: NDArray[np.uint8] | None = field(default=None, repr=False)
 
     def patch(self, redrawn: NDArray[np.uint8]) -> Patch:
-        """``redrawn`` (side, side, 3) uint8 where this face was."""
-        return Patch(crop=self.crop, pixels=redrawn, region=self.region)
+        """``redrawn`` (side, side, 3) uint8 where this face was, or n times as fine."""
+        factor = redrawn.shape[0] // self.crop.side
+        crop = self.crop if factor == 1 else self.crop.resized(redrawn.shape[0])
+        return Patch(crop=crop, pixels=redrawn, region=self.region_of(factor))
+
+    def region_of(self, factor: int) -> NDArray[np.bool_]:
+        """The region of the crop ``factor`` times as fine."""
+        return self.region.repeat(factor, 0).repeat(factor, 1)
 
 
 @dataclass(frozen=True, kw_only=True)

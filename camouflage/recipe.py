@@ -76,6 +76,9 @@ class Recipe(_Strict):
     """Denoising steps of the whole schedule."""
     shape_jitter: Annotated[float, Field(ge=0, le=0.3)]
     """Spread of the random shifts of an aligned face's contours, in eye distances."""
+    upscaler: Annotated[str, Field(min_length=1)] | None
+    """What draws the detail of aligned faces that are larger than their crop, at twice its side:
+    "mini", or a folder; null = nothing, they become soft."""
     sharpen: Annotated[float, Field(ge=0, le=2)]
     """How much of what is finer than 1/128 of a crop is added to it; 0 = as the model drew it."""
     contrast_match: Annotated[float, Field(ge=0, le=1)]

@@ -5,6 +5,7 @@ What a recipe means for its pipeline: `camouflage.redraw_base` and `camouflage.r
 
 from __future__ import annotations
 
+import functools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -30,6 +31,7 @@ from camouflage.subjects.given import GivenFace
 from camouflage.subjects.moved import faces_in, scaling
 
 if TYPE_CHECKING:
+    from camouflage.compose.upscaling import Upscaler
     from camouflage.pipelines.starts import Starts
     from camouflage.swap.pool import PoolFace
 
@@ -61,6 +63,12 @@ class Redrawer(ABC):
     def __post_init__(self) -> None:
         if self.aligned:
             _require_aligned(self.recipe, self.pipeline)
+        elif self.recipe.upscaler is not None:
+            raise SettingError(
+                f"upscaler {self.recipe.upscaler!r} is for aligned faces, and {self.recipe.model} "
+                "draws scenes; set it to null"
+            )
+        _ = self.upscaler  # or what is wrong with it
         self._check()
 
     @abstractmethod
@@ -71,6 +79,15 @@ class Redrawer(ABC):
     def aligned(self) -> bool:
         """Whether the pipeline is one of aligned faces."""
         return self.pipeline.config.get("annotators", "aligned_face") == "aligned_face"
+
+    @functools.cached_property
+    def upscaler(self) -> Upscaler | None:
+        """Of the recipe, on the device of the pipeline."""
+        from camouflage.compose.upscaling import Upscaler
+
+        name = self.recipe.upscaler
+        device = getattr(self.pipeline, "device", "cpu")
+        return None if name is None else Upscaler.load(name, device=device)
 
     @abstractmethod
     def numbers(self, rung: Rung) -> tuple[float | None, float]:
@@ -100,9 +117,16 @@ class Redrawer(ABC):
                 points_xy=points[i],
                 faces=faces_in(crops[i], [face]),
                 visible=crops[i].inside(picture.size_hw),
+                finer=self._finer(picture, crops[i]),
             )
             for i, face in enumerate(faces)
         ]
+
+    def _finer(self, picture: Picture, crop: AlignedCrop) -> NDArray[np.uint8] | None:
+        """The crop as fine as the upscaler draws; None without one, or if the face is small."""
+        if self.upscaler is None or crop.scale >= 1:
+            return None
+        return crop.resized(self.upscaler.factor * crop.side).cut(picture.pixels)
 
     def _by_landmarks(
         self, picture: Picture, faces: Sequence[Face], side: int
@@ -183,6 +207,8 @@ class Redrawer(ABC):
     ) -> list[NDArray[np.uint8]]:
         """New pixels for each subject, (side, side, 3) uint8, with the numbers of a rung.
 
+        Those of a subject with a `finer` crop are of that one's size.
+
         ``attempt`` counts the rungs of the recipe's ladder from 0; each has other noise. Crops go
         through the model in batches, which are halved where the memory does not suffice.
 
@@ -192,21 +218,38 @@ class Redrawer(ABC):
         size = self.recipe.face_batch
         while len(done) < len(subjects):
             batch = subjects[len(done) : len(done) + size]
-            crops = _unless_out_of_memory(lambda b=batch: self._drawn(b, key, attempt), len(batch))
+            crops = _unless_out_of_memory(
+                lambda b=batch: self._finished(b, self._drawn(b, key, attempt)), len(batch)
+            )
             if crops is None:
                 size = len(batch) // 2
             else:
-                done += [self._finished(*pair) for pair in zip(batch, crops, strict=True)]
+                done += crops
         return done
 
-    def _finished(self, subject: Subject, drawn: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """A crop as the model drew it, in the sharpness and contrast that the recipe says."""
+    def _finished(
+        self, batch: Sequence[Subject], drawn: Sequence[NDArray[np.uint8]]
+    ) -> list[NDArray[np.uint8]]:
+        """Crops as the model drew them, in the size, sharpness and contrast that the recipe says.
+
+        One by one: a face's last bits are the same, whoever is in its batch.
+        """
+        return [self._finished_one(*pair) for pair in zip(batch, drawn, strict=True)]
+
+    def _finished_one(self, subject: Subject, drawn: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        original, factor = subject.pixels, 1
+        if subject.finer is not None and self.upscaler is not None:
+            original, factor = subject.finer, self.upscaler.factor
+            drawn = self.upscaler([drawn])[0]
         crop = sharpened(drawn, self.recipe.sharpen)
         if subject.points_xy is None:
             return crop
-        amount = self.recipe.contrast_match
         return match_contrast(
-            crop, subject.pixels, subject.region, subject.points_xy, amount=amount
+            crop,
+            original,
+            subject.region_of(factor),
+            factor * subject.points_xy + (factor - 1) / 2,
+            amount=self.recipe.contrast_match,
         )
 
     @abstractmethod

@@ -221,8 +221,8 @@ def test_same_key_same_result_whatever_order_and_batch(crops_pipeline, astronaut
     other = turned.crops(turned.subjects(picture, faces[::-1]), "key")[::-1]
     for a, b, c in zip(drawn, again, other, strict=True):
         assert np.array_equal(a, b)
-        # a level, where another size of batch rounds to another side
-        assert np.abs(a.astype(int) - c).max() <= 1
+        # a level, where another size of batch rounds to another side, and what sharpens adds
+        assert np.abs(a.astype(int) - c).max() <= 3
     for changed in (one.crops(one.subjects(picture, faces), "other key"), drawn[1:] + drawn[:1]):
         assert all(
             np.abs(a.astype(int) - b).mean() > 1 for a, b in zip(drawn, changed, strict=True)

@@ -14,6 +14,7 @@
         --output runs/mini-light/attribute_net
     python -m training.export light runs/light-mini/last.ckpt \\
         --config configs/training/light-mini.yaml --output runs/mini-light
+    python -m training.export upscaler runs/upscaler/last.ckpt --output camouflage/mini/upscaler
 
 A checkpoint that was written with Lightning's weight averaging holds the averaged weights.
 """
@@ -38,7 +39,7 @@ from camouflage.adapters.identity import identity_controlnet
 from camouflage.adapters.image_prompt import save_image_prompt
 from camouflage.annotators.image_encoder import encoder_input, side_of
 from camouflage.annotators.landmarks import LandmarkNet, inner_box
-from camouflage.annotators.sex_and_age import SexAndAge
+from camouflage.annotators.readout import Readout
 from camouflage.mini.attributes import SmallAttributeNet
 from camouflage.mini.autoencoder import SmallAutoencoder
 from camouflage.mini.image_encoder import TOKEN_LAYERS, SmallImageEncoder
@@ -57,6 +58,7 @@ from training.image_encoder import ImageEncoderModule
 from training.landmarks import LandmarkModule
 from training.light import Drops, LightModule
 from training.prepare import read_shards
+from training.upscaling import UpscalingModule
 
 Checkpoint = Annotated[Path, typer.Argument(help="a Lightning checkpoint")]
 Output = Annotated[Path, typer.Option(help="the folder to write")]
@@ -102,6 +104,16 @@ def landmarks(checkpoint: Checkpoint, output: Output) -> None:
     module = LandmarkModule()
     module.load_state_dict(state["state_dict"])
     module.model.half().save_pretrained(output)
+
+
+@app.command()
+def upscaler(checkpoint: Checkpoint, output: Output) -> None:
+    """The upscaler, with its checksums."""
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    module = UpscalingModule()
+    module.load_state_dict(state["state_dict"])
+    module.model.half().save_pretrained(output)
+    write_sums(output)
 
 
 @app.command()
@@ -256,7 +268,7 @@ def light(
     save_image_prompt(module.unet.to(numbers), output / "ip_adapter")
     if (output / "pool").is_dir() and (output / "attribute_net").is_dir():
         net = load_model(SmallAttributeNet, output / "attribute_net", dtype=torch.float32)
-        write_traits(output, FacePool.load(output / "pool"), net, SexAndAge.load())
+        write_traits(output, FacePool.load(output / "pool"), net, Readout.load())
     seal(output)
 
 

@@ -5,12 +5,15 @@
     python -m training.prepare latents PICTURES... --vae sd-vae-ft-mse --output runs/latents-512
     python -m training.prepare light PICTURES... --vae sd-vae-ft-mse --output runs/light-512
     python -m training.prepare controls PICTURES... --vae sd-vae-ft-mse --output runs/controls-512
+    python -m training.prepare upscaling FACES... --crops runs/crops --output runs/upscaling
 
 ``crops`` aligns the largest face of each picture, keeps repeated faces together and holds out 5 %.
 ``latents`` encodes squares of whole pictures, so that a training step of the identity ControlNet
 computes only what it learns: see `training.encode`. ``light`` also stores what the image encoder
 reads, the faces, their attributes and a caption: see `training.encode_light`. ``controls`` stores
 latents with the control maps and a caption, for the fused ControlNet: `training.encode_controls`.
+``upscaling`` stores faces at twice the model's size, and as its autoencoder draws them at its own:
+`training.encode_upscaling`.
 """
 
 from __future__ import annotations
@@ -33,6 +36,7 @@ from camouflage.subjects.crops import AlignedCrop, align
 from training.encode import latents
 from training.encode_controls import controls
 from training.encode_light import light
+from training.encode_upscaling import upscaling
 from training.split import held_out
 
 SIDE = 128
@@ -46,6 +50,7 @@ app = typer.Typer(add_completion=False, help=__doc__.splitlines()[0])
 app.command()(latents)
 app.command()(light)
 app.command()(controls)
+app.command()(upscaling)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -50,27 +50,45 @@ def coarse_colour(
 
 
 def skin_colour(
-    crop: NDArray[np.uint8], region: NDArray[np.bool_], *, coarseness: float = COARSENESS
+    crop: NDArray[np.uint8],
+    region: NDArray[np.bool_],
+    *,
+    typical: NDArray[np.bool_] | None = None,
+    coarseness: float = COARSENESS,
 ) -> NDArray[np.float32]:
     """(H, W, 3) float32 in [0, 255]: the colours of ``crop`` in ``region``, as coarse as those of
-    `coarse_colour`, of what is coloured like the middle of it alone.
+    `coarse_colour`, of what is coloured like its ``typical`` part (H, W) alone, or its middle.
 
     Hair, a hat, glasses or a background that are in the region too hardly count, by how far they
-    are from the median of its middle in CIE L*a*b*, lightness by half: a shadow is still skin.
+    are from the median of that part in CIE L*a*b*, lightness by half: a shadow is still skin.
     Where skin meets hair they change faster than the blur alone does. Outside the region they are
     continued. Raises `SettingError` for an empty region.
     """
     if not region.any():
         raise SettingError("expected a region with pixels, got an empty one")
-    return _means(crop, region, region * likeness(crop, region), coarseness)
+    return _means(crop, region, region * likeness(crop, region, typical=typical), coarseness)
 
 
-def likeness(crop: NDArray[np.uint8], region: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """(H, W) in [`LEAST_LIKENESS`, 1]: how much a pixel is coloured like the region's middle."""
+def likeness(
+    crop: NDArray[np.uint8],
+    region: NDArray[np.bool_],
+    *,
+    typical: NDArray[np.bool_] | None = None,
+    brighter: float = 1.0,
+) -> NDArray[np.float32]:
+    """(H, W) in [`LEAST_LIKENESS`, 1]: how much a pixel is coloured like what is ``typical`` (H, W)
+    of the region; None, or nothing of it, is the region's middle. ``brighter``: how much that
+    counts, beside being darker.
+    """
     lab = cv2.cvtColor(crop, cv2.COLOR_RGB2LAB).astype(np.float32)
-    depth = _depth(region)
-    median = np.median(lab[depth > depth.max() / 2], axis=0)
-    square = (((lab - median) * LAB_WEIGHTS) ** 2).sum(-1)
+    middle = region & (region if typical is None else typical)
+    if typical is None or not middle.any():
+        depth = _depth(region)
+        middle = depth > depth.max() / 2
+    median = np.median(lab[middle], axis=0)
+    apart = (lab - median) * LAB_WEIGHTS
+    apart[..., 0] *= np.where(apart[..., 0] > 0, np.float32(brighter), np.float32(1))
+    square = (apart**2).sum(-1)
     return np.maximum(np.exp(-square / (2 * LIKE_SKIN**2)), LEAST_LIKENESS).astype(np.float32)
 
 

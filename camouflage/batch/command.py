@@ -61,7 +61,9 @@ def run_jobs(
         with terminable(), Manifest.open(output / "manifest.jsonl", key=seed) as manifest:
             write_recipe(settings, output)
             anonymizer = load_anonymizer(settings, **(placing or {}))
-            weights = weights_of(settings.model, start_pool=settings.pool)
+            weights = weights_of(
+                settings.model, start_pool=settings.pool, upscaler=settings.upscaler
+            )
             with bar:
                 task = bar.add_task("anonymizing", total=len(jobs))
                 for outcome in run_folder(

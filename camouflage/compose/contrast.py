@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from camouflage.swap.whole import hair_in, oval
+from camouflage.annotators.skin import oval, skin_in
 
 BANDS_PX = (0.6, 1.2, 2.4, 4.8, 9.6, 19.2)
 """The upper ends of the bands of detail that are compared, in px of a 128 px crop: octaves from
@@ -81,7 +81,7 @@ def _skin(
     pixels: NDArray[np.uint8], face: NDArray[np.bool_], points_xy: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
     """The face without the hair that falls into it; all of it, if hardly anything is left."""
-    skin = face & ~hair_in(pixels, face, points_xy)
+    skin = face & skin_in(pixels, points_xy, size=FACE).shown
     return skin if skin.sum() >= LEAST_PX else face
 
 

@@ -14,9 +14,11 @@ from camouflage import weights
 from camouflage.annotators.attributes import predict_attributes
 from camouflage.annotators.attributes.network import AttributeReader
 from camouflage.annotators.colour import skin_colour
+from camouflage.annotators.hair import hair_in
 from camouflage.annotators.image_encoder import ImageEncoder, embed_pictures, load_image_encoder
 from camouflage.annotators.landmarks import CONTOURS, MIRROR, five_points, inner_box
-from camouflage.annotators.sex_and_age import SexAndAge
+from camouflage.annotators.readout import Readout
+from camouflage.annotators.skin import cheeks, oval
 from camouflage.errors import SettingError
 from camouflage.mini.attributes import SmallAttributeNet
 from camouflage.pipelines.light_encoder import require_own_pool, sha256_of
@@ -27,7 +29,7 @@ from camouflage.swap import FacePool
 from camouflage.swap.mesh import turned_over
 from camouflage.swap.pool import PoolFace
 from camouflage.swap.swap import looks_left
-from camouflage.swap.whole import oval, whole_face
+from camouflage.swap.whole import whole_face
 
 if TYPE_CHECKING:
     from camouflage.attempts import Subject
@@ -36,7 +38,7 @@ THRESHOLD = 0.8
 """Angular distance that a fake's embedding must exceed. The rule is CAMOUFLaGE-Light's, whose
 number is 1.0: with mini-light's encoder that leaves out most who have the person's skin. A face of
 the pool, photographed, is nearer than 0.7 to itself in 19 of 20. Our choice."""
-RECOGNISED = 0.75
+RECOGNISED = 0.8
 """So far a fake must be from the person by the audit's recogniser too, which takes 0.6 for the same
 person; strangers are at 0.85 in the median. Our choice."""
 FOREHEAD = 0.35
@@ -55,16 +57,19 @@ TONE_WEIGHTS = np.array([0.25, 1.0, 1.0], np.float32)
 """Of L*, a* and b* where tones are compared: the fake is brought to the person's light anyway, and
 dim light is no dark skin. Our choice."""
 
-ATTRIBUTES, SEX, AGE, CHILD, TONE, SHAPE = 0.15, 0.2, 6.0, 0.2, 3.0, 0.09
-LOOK, KIN, HAIR, TURN, LIGHT = 0.67, 0.08, 0.1, 0.2, 10.0
+ATTRIBUTES, SEX, AGE, CHILD, TONE, SHAPE = 0.12, 0.15, 3.5, 0.3, 6.0, 0.07
+SKIN, EAST_ASIAN, BEARD = 0.2, 0.15, 0.07
+HAIR, TURN, LIGHT = 0.07, 0.15, 10.0
 """Differences that count as much as each other when a person and a fake are compared: of the
 probabilities of attributes, summed, but of sex; of the probability of male; of ages, in years; of
 the probability of a child; of tones, in the units of `TONE_WEIGHTS`; of landmarks, in eye
-distances; of embeddings, in angular distance, and of the recogniser's, which tells kin among those
-who are farther than `RECOGNISED`; how much of the fake's face is hidden by hair; how far a head is
-turned (`_turn`), as a face that is pulled to another side has a broken nose; and by how much more
-light falls on one cheek, in L* of 8 bits. Our choice, by eye and by how near smile, mouth and age
-of the `CANDIDATES` come on photographs, for a network that knows five attributes."""
+distances; of how dark skins are by the recogniser's embedding, from 1 to 3, of whether faces look
+East Asian, and of whether they have a beard, from 0 to 1; how much of the fake's face is hidden by
+hair; how far a head is turned (`_turn`), as a face that is pulled to another side has a broken
+nose; and by how much more light falls on one cheek, in L* of 8 bits. Distances of embeddings do not
+count: who is near to a person in what recognisers see is found in the person's place. Our choice,
+by eye and by how near smile, mouth and age of the `CANDIDATES` come on photographs, for a network
+that knows five attributes."""
 
 OWN_SHAPE = 0.4
 """So much of its own shape a fake keeps: the rest, with pose and expression, is the person's. By
@@ -95,7 +100,7 @@ class Starts:
     traits: Traits
     encoder: ImageEncoder
     attribute_net: AttributeReader
-    readout: SexAndAge
+    readout: Readout
     threshold: float = THRESHOLD
 
     @classmethod
@@ -130,7 +135,7 @@ class Starts:
                 f"pool: expected at least {LEAST_FACES} faces, so that nobody's start is "
                 f"known beforehand, got {len(pool)}; `camouflage pool build` makes larger ones"
             )
-        readout = SexAndAge.load()
+        readout = Readout.load()
         traits = read_traits(pool.folder.parent, pool, attribute_net, readout)
         return cls(
             pool=pool,
@@ -160,19 +165,34 @@ class Starts:
     ) -> NDArray[np.uint8]:
         """The aligned crop of ``subject`` (side, side, 3) with ``fake`` in its region.
 
-        ``shape_xy`` (P, 2) are the landmarks that the fake gets, and its colours those of the
-        person's skin, as coarse as `COARSENESS`.
+        ``shape_xy`` (P, 2) are the landmarks that the fake gets, its colours those of the person's
+        skin, as coarse as `COARSENESS`, and its hairline is the person's, as soft as `hair_in`
+        makes it.
         """
         colours = self._colours(subject)
+        assert subject.points_xy is not None  # noqa: S101  an aligned face has landmarks
         return whole_face(
-            subject.pixels, subject.region, colours, shape_xy, fake, visible=subject.visible
+            subject.pixels,
+            subject.region,
+            colours,
+            shape_xy,
+            fake,
+            visible=subject.visible,
+            hair=hair_in(
+                subject.pixels, subject.region, subject.points_xy, visible=subject.visible
+            ),
         )
 
     def _colours(self, subject: Subject) -> NDArray[np.float32]:
         """Of the skin, measured in the face alone: a given region may hold hair or clothes."""
         assert subject.points_xy is not None  # noqa: S101  an aligned face has landmarks
-        face = subject.region & oval(subject.points_xy, subject.region.shape[0])
-        return skin_colour(subject.pixels, face if face.any() else subject.region)
+        side = subject.region.shape[0]
+        face = subject.region & oval(subject.points_xy, side)
+        return skin_colour(
+            subject.pixels,
+            face if face.any() else subject.region,
+            typical=cheeks(subject.points_xy, side),
+        )
 
     def _likest(self, subject: Subject, colours: NDArray[np.float32]) -> NDArray[np.int64]:
         """Who is somebody else, those first who are most like the person.
@@ -184,7 +204,7 @@ class Starts:
         assert points_xy is not None  # noqa: S101  an aligned face has landmarks
         seen = pixels_in_box(subject.pixels, _box(subject))
         embedding = embed_pictures(self.encoder, [seen])[0]
-        others, distances = self._others(embedding, subject.embedding)
+        others = self._others(embedding, subject.embedding)
         mirrored = self._left != looks_left(points_xy)
         shown = tones(colours, points_xy)
         unlike = (
@@ -193,7 +213,7 @@ class Starts:
             + self._differences(points_xy) / SHAPE
             + np.abs(self._turns - abs(_turn(_shape(points_xy)))) / TURN
             + self.traits.hair / HAIR
-        )[others] + distances / LOOK
+        )[others]
         return others[np.argsort(unlike, kind="stable")]
 
     def _attributes(self, subject: Subject) -> NDArray[np.float32]:
@@ -220,18 +240,19 @@ class Starts:
             apart[:, MALE] = np.abs(self.traits.attributes[:, MALE] - guess.male[0])
             ages = np.abs(self.traits.ages - guess.age[0]) / AGE
             ages += np.abs(self.traits.children - guess.child[0]) / CHILD
-            ages += np.linalg.norm(self.traits.recognised - embedding, axis=1) / KIN
+            ages += np.abs(self.traits.skins - guess.skin[0]) / SKIN
+            ages += np.abs(self.traits.east_asian - guess.east_asian[0]) / EAST_ASIAN
+            ages += np.abs(self.traits.beards - guess.beard[0]) / BEARD
         sexes = apart[:, MALE] / SEX
         apart[:, [MALE, YOUNG]] = 0
         return apart.sum(1) / ATTRIBUTES + sexes + ages
 
     def _others(
         self, embedding: NDArray[np.float32], recognised: NDArray[np.float64] | None = None
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    ) -> NDArray[np.int64]:
         """Faces of somebody else, by the encoder's ``embedding`` and by the recogniser's (128,), if
-        there is one, and how far each is by the first: if hardly anybody is far enough, the
-        farthest half, by the recogniser if it knows the person, at most `LEAST_OTHERS`, without a
-        distance, as none of them is to be near.
+        there is one: if hardly anybody is far enough, the farthest half, by the recogniser if it
+        knows the person, at most `LEAST_OTHERS`.
         """
         order, distances = self.pool.nearest(embedding, len(self.pool))
         far = distances > self.threshold
@@ -239,11 +260,11 @@ class Starts:
             apart = np.linalg.norm(self.traits.recognised - recognised, axis=1)
             far &= apart[order] > RECOGNISED
         if far.sum() >= CANDIDATES:
-            return order[far], distances[far]
+            return order[far]
         count = min(LEAST_OTHERS, max(CANDIDATES, len(order) // 2))
         if recognised is not None:
             order = np.argsort(apart, kind="stable")
-        return order[-count:], np.zeros(count)
+        return order[-count:]
 
     def _tone_differences(
         self, shown: NDArray[np.float32], *, mirrored: NDArray[np.bool_]

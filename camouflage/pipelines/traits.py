@@ -18,19 +18,19 @@ from camouflage.annotators.attributes import CELEBA_ATTRIBUTES, predict_attribut
 from camouflage.annotators.attributes.network import AttributeReader
 from camouflage.annotators.colour import skin_colour
 from camouflage.annotators.landmarks import five_points
-from camouflage.annotators.sex_and_age import WIDTH, SexAndAge
+from camouflage.annotators.readout import WIDTH, Readout
+from camouflage.annotators.skin import cheeks, oval, skin_in
 from camouflage.audit.recogniser import Recogniser
 from camouflage.subjects.faces import Face
 from camouflage.swap import FacePool
 from camouflage.swap.pool_folder import INDEX, RECORD
-from camouflage.swap.whole import hair_in, oval
 from camouflage.weights import file_sha256
 from camouflage.write import write_bytes
 
 FILE = "starts.safetensors"
 """Beside the pool: its traits, so that nobody has to wait for them."""
 
-VERSION = "3"
+VERSION = "4"
 """Of the ways in which traits are measured."""
 
 BATCH = 32
@@ -44,16 +44,20 @@ MIRRORED = [1, 0, 2, 3, 4]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Traits:
-    """Of N faces: ``tones`` (N, 5, 3), ``attributes`` (N, 40), of which Male is `SexAndAge`'s,
-    ``ages`` (N,) in years, ``children`` (N,), the probability of one, ``hair`` (N,), the share of
-    the face that hangs in it, and ``recognised`` (N, 128), what the audit's recogniser makes of
-    them; float32.
+    """Of N faces: ``tones`` (N, 5, 3), ``attributes`` (N, 40), of which Male is `Readout`'s,
+    ``ages`` (N,) in years, ``children`` (N,), the probability of one, ``skins`` (N,), how dark they
+    are, ``east_asian`` (N,), whether they look it, ``beards`` (N,), whether they have one, ``hair``
+    (N,), the share of the face that hangs in it, and ``recognised`` (N, 128), what the audit's
+    recogniser makes of them; float32.
     """
 
     tones: NDArray[np.float32]
     attributes: NDArray[np.float32]
     ages: NDArray[np.float32]
     children: NDArray[np.float32]
+    skins: NDArray[np.float32]
+    east_asian: NDArray[np.float32]
+    beards: NDArray[np.float32]
     hair: NDArray[np.float32]
     recognised: NDArray[np.float32]
 
@@ -83,7 +87,7 @@ def tones(colours: NDArray[np.float32], points_xy: NDArray[np.float64]) -> NDArr
     return cv2.cvtColor(whole, cv2.COLOR_RGB2LAB)[:, 0].astype(np.float32)
 
 
-def traits_of(pool: FacePool, net: AttributeReader, readout: SexAndAge) -> Traits:
+def traits_of(pool: FacePool, net: AttributeReader, readout: Readout) -> Traits:
     """Those of every face of ``pool``: a minute for some hundred."""
     shown, attributes, hair, rows = [], [], [], []
     recogniser = Recogniser(min_eye_distance_px=1e-3)
@@ -93,9 +97,14 @@ def traits_of(pool: FacePool, net: AttributeReader, readout: SexAndAge) -> Trait
             region = face_region(face.points_xy, face.side)
             own = oval(face.points_xy, face.side)
             measured = region & own
-            colours = skin_colour(face.pixels, measured if measured.any() else region)
+            colours = skin_colour(
+                face.pixels,
+                measured if measured.any() else region,
+                typical=cheeks(face.points_xy, face.side),
+            )
             shown.append(tones(colours, face.points_xy))
-            hair.append(hair_in(face.pixels, own, face.points_xy).sum() / max(own.sum(), 1))
+            skin = skin_in(face.pixels, face.points_xy).shown
+            hair.append(1 - skin.sum() / max(own.sum(), 1))
             whole = Face(box_xyxy=(0, 0, face.side, face.side), points_xy=face.five_xy, score=1.0)
             rows.append(recogniser.embed(face.pixels, [whole]).rows[0])
         pictures, points = [face.pixels for face in faces], [face.five_xy for face in faces]
@@ -109,12 +118,15 @@ def traits_of(pool: FacePool, net: AttributeReader, readout: SexAndAge) -> Trait
         attributes=known,
         ages=guess.age,
         children=guess.child,
+        skins=guess.skin,
+        east_asian=guess.east_asian,
+        beards=guess.beard,
         hair=np.array(hair, np.float32),
         recognised=recognised,
     )
 
 
-def write_traits(folder: Path, pool: FacePool, net: AttributeReader, readout: SexAndAge) -> None:
+def write_traits(folder: Path, pool: FacePool, net: AttributeReader, readout: Readout) -> None:
     """Keep the traits of ``pool``, which is ``folder/pool``, in ``folder``.
 
     Raises:
@@ -126,7 +138,7 @@ def write_traits(folder: Path, pool: FacePool, net: AttributeReader, readout: Se
     write_bytes(save(arrays, metadata=made_of), folder / FILE, overwrite=True)
 
 
-def read_traits(folder: Path, pool: FacePool, net: AttributeReader, readout: SexAndAge) -> Traits:
+def read_traits(folder: Path, pool: FacePool, net: AttributeReader, readout: Readout) -> Traits:
     """What `write_traits` kept; measured anew if there is nothing, or it is of other faces or by
     another network.
     """
@@ -135,6 +147,9 @@ def read_traits(folder: Path, pool: FacePool, net: AttributeReader, readout: Sex
     shapes = [
         (count, len(MIRRORED), 3),
         (count, len(CELEBA_ATTRIBUTES)),
+        (count,),
+        (count,),
+        (count,),
         (count,),
         (count,),
         (count,),
@@ -156,7 +171,7 @@ def _kept(folder: Path, made_of: dict[str, str]) -> Traits | None:
     return found if all(np.isfinite(array).all() for array in found.arrays().values()) else None
 
 
-def _made_of(pool: FacePool, net: AttributeReader, readout: SexAndAge) -> dict[str, str]:
+def _made_of(pool: FacePool, net: AttributeReader, readout: Readout) -> dict[str, str]:
     """Hashes of what traits depend on."""
     weights = hashlib.sha256()
     assert isinstance(net, nn.Module)  # noqa: S101  every reader is one
@@ -168,7 +183,5 @@ def _made_of(pool: FacePool, net: AttributeReader, readout: SexAndAge) -> dict[s
         "faces": file_sha256(pool.folder / RECORD),
         "index": file_sha256(pool.folder / INDEX),
         "attribute_net": weights.hexdigest(),
-        "sex_and_age": hashlib.sha256(
-            readout.weights.tobytes() + readout.bias.tobytes()
-        ).hexdigest(),
+        "readout": hashlib.sha256(readout.weights.tobytes() + readout.bias.tobytes()).hexdigest(),
     }

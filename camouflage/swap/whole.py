@@ -11,8 +11,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from camouflage.annotators.colour import likeness, skin_colour
+from camouflage.annotators.colour import skin_colour
+from camouflage.annotators.hair import Hair
 from camouflage.annotators.landmarks import CONTOURS, five_points
+from camouflage.annotators.skin import cheeks, oval, skin_in
 from camouflage.subjects.crops import align, sharpened
 from camouflage.swap.frame import SIZE_RANGE, face_frame
 from camouflage.swap.mesh import warp_to_points
@@ -24,7 +26,7 @@ LEAST_SIZE = 0.1
 """The shorter side of the box around landmarks, in sides of their crop; real faces have 0.2 and
 more. Our choice."""
 
-OWN_OVAL, NEW_OVAL = 0.96, 1.02
+OWN_OVAL, NEW_OVAL = 0.94, 1.02
 """How much of a fake's oval surely is skin, and up to where it is shown, both in its radius."""
 
 EDGE = 0.02
@@ -38,10 +40,6 @@ and background would draw a dark line. Our choice."""
 BROW, HAIRLINE = 0.25, 1.5
 """So far above the eyes, in eye distances, the forehead begins and ends: as far as it is redrawn,
 there is skin and no surroundings. Our choice."""
-
-FEATURES = ("right_brow", "left_brow", "right_eye", "left_eye", "nostrils", "lips")
-HAIR = 0.3
-"""What is less like skin, beside the features, is hair, and skin is laid over it. Our choice."""
 
 SHARPER = 0.6
 """How much of what is finer than 1 px of 128 is added to a fake. Our choice, by eye."""
@@ -65,6 +63,7 @@ def whole_face(
     fake: PoolFace,
     *,
     visible: NDArray[np.bool_] | None = None,
+    hair: Hair | None = None,
 ) -> NDArray[np.uint8]:
     """The crop ``pixels`` (side, side, 3) with ``fake`` in its ``region`` (side, side).
 
@@ -73,7 +72,8 @@ def whole_face(
     face is filled from around it. In the region nothing of ``pixels`` is read, nor where
     ``visible`` (side, side) is False: beyond the picture's border a crop repeats what may be the
     face, so the fake's surroundings are there. None is visible everywhere. Landmarks that make no
-    face leave the fake as it is, aligned as every crop is, in all of the region.
+    face leave the fake as it is, aligned as every crop is, in all of the region. ``hair``: what
+    hangs over it, as `camouflage.annotators.hair.hair_in` finds it.
     """
     side = pixels.shape[0]
     seen = ~region if visible is None else ~region & visible
@@ -84,24 +84,26 @@ def whole_face(
         fake = fake.mirrored()
     layer, face = _laid(fake, points_xy if regular else None, side), region
     if regular:
-        own = oval(points_xy, side, OWN_OVAL)
-        own &= ~hair_in(layer, own, points_xy)
-        if own.any():
+        own = skin_in(layer, points_xy, size=OWN_OVAL)
+        if own.shown.any():
             face = oval(points_xy, side, NEW_OVAL) | _forehead(points_xy, region)
             rim = cv2.dilate(face.astype(np.uint8), _disc(RIM * side)) > 0
-            sure = cv2.GaussianBlur(own.astype(np.float32), (0, 0), EDGE * side)
+            sure = cv2.GaussianBlur(own.shown.astype(np.float32), (0, 0), EDGE * side)
             sure = np.where(rim, np.clip(2 * sure - 1, 0, 1), np.float32(1))[..., None]
-            filled = _filled(layer, own)
+            filled = _filled(layer, own.pure)
             layer = np.round(sure * layer + (1 - sure) * filled).astype(np.uint8)
     if not face.any():
         face = region
-    layer = _recoloured(layer, face, colours)
+    layer = _recoloured(layer, face, colours, cheeks(points_xy, side) if regular else None)
     new = region if visible is None else region | ~visible
     if seen.any() and regular:
         around = _continued(pixels, seen, 1.5 * side / 128)
         soft = cv2.GaussianBlur(face.astype(np.float32), (0, 0), 1.5 * side / 128)[..., None]
         inside = np.round(soft * layer + (1 - soft) * around).astype(np.uint8)
         layer = np.where(region[..., None], inside, layer)
+    if hair is not None:
+        opacity = hair.opacity[..., None]
+        layer = np.round((1 - opacity) * layer + opacity * hair.colours).astype(np.uint8)
     return np.where(new[..., None], layer, pixels)
 
 
@@ -121,34 +123,6 @@ def _laid(fake: PoolFace, points_xy: NDArray[np.float64] | None, side: int) -> N
 def _disc(radius_px: float) -> NDArray[np.uint8]:
     size = 2 * max(round(radius_px), 1) + 1
     return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))  # type: ignore[return-value]
-
-
-def oval(points_xy: NDArray[np.float64], side: int, size: float = 1.0) -> NDArray[np.bool_]:
-    """(side, side), True in the oval of the landmarks (P, 2), its radius multiplied by ``size``."""
-    rim = points_xy[CONTOURS["oval"]]
-    middle = rim.mean(0)
-    corners = np.clip(middle + (rim - middle) * size, -side, 2 * side)
-    mask = np.zeros((side, side), np.uint8)
-    cv2.fillPoly(mask, [np.round(corners * 16).astype(np.int32)], (1,), cv2.LINE_8, 4)
-    return mask.astype(bool)
-
-
-def hair_in(
-    layer: NDArray[np.uint8], own: NDArray[np.bool_], points_xy: NDArray[np.float64]
-) -> NDArray[np.bool_]:
-    """(side, side) bool: what of the oval ``own``, above the mouth and beside the features, is not
-    coloured like the skin of ``layer``, whose landmarks are ``points_xy`` (P, 2).
-    """
-    if not own.any():
-        return own
-    features = np.concatenate([points_xy[CONTOURS[name]] for name in FEATURES])
-    hull = cv2.convexHull(np.round(np.clip(features, -1e3, 1e3) * 16).astype(np.int32))
-    inner = np.zeros(own.shape, np.uint8)
-    cv2.fillPoly(inner, [hull], (1,), cv2.LINE_8, 4)
-    wide = cv2.dilate(inner, np.ones((3, 3), np.uint8)) > 0
-    above = np.arange(own.shape[0])[:, None] < points_xy[CONTOURS["lips"], 1].mean()
-    unlike = own & above & ~wide & (likeness(layer, own) < HAIR)
-    return cv2.dilate(unlike.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
 
 
 def _forehead(points_xy: NDArray[np.float64], region: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -196,16 +170,20 @@ def _filled(pixels: NDArray[np.uint8], known: NDArray[np.bool_]) -> NDArray[np.u
 
 
 def _recoloured(
-    layer: NDArray[np.uint8], face: NDArray[np.bool_], colours: NDArray[np.float32]
+    layer: NDArray[np.uint8],
+    face: NDArray[np.bool_],
+    colours: NDArray[np.float32],
+    typical: NDArray[np.bool_] | None,
 ) -> NDArray[np.uint8]:
-    """``layer`` with the coarse ``colours`` in the place of its own.
+    """``layer`` with the coarse ``colours`` in the place of its own, those of ``face`` by what of
+    it is ``typical``.
 
     In CIE L*a*b*. What gets darker does so by a factor, as in less light. A factor that makes
     brighter would burn highlights, and a power, which leaves white white, takes out contrast: the
     result is the mean of both. Colour is shifted, less in what is darker than the skin: eyes, brows
     and hair.
     """
-    own = _lab(skin_colour(layer, face))
+    own = _lab(skin_colour(layer, face, typical=typical))
     new, lab = _lab(colours), _lab(layer)
     before, after = (np.clip(x[..., 0] / 100, DARKEST, BRIGHTEST) for x in (own, new))
     light = np.clip(lab[..., 0] / 100, 0, 1)

@@ -36,13 +36,33 @@ def mini_light_folder() -> Path:
     return _in_package("light", SUMS, of="mini-light")
 
 
-def sex_and_age_folder() -> Path:
-    """What `camouflage.annotators.sex_and_age` reads, inside this package.
+def readout_folder() -> Path:
+    """What `camouflage.annotators.readout` reads, inside this package.
 
     Raises:
         WeightsError: it is not in this installation.
     """
-    return _in_package("sex_and_age", SUMS, of="sex_and_age")
+    return _in_package("readout", SUMS, of="readout")
+
+
+def upscaler_folder(name_or_path: str) -> Path:
+    """The folder that a recipe's ``upscaler`` names: ``mini``'s, inside this package, or one as it
+    is given. It passed its list of hashes, if it has one.
+
+    Raises:
+        WeightsError: there is no such folder, or it does not pass.
+    """
+    if name_or_path == "mini":
+        folder = _in_package("upscaler", SUMS, of="mini's upscaler")
+    else:
+        folder = Path(name_or_path)
+    if not folder.is_dir():
+        raise WeightsError(
+            f"upscaler: expected mini or the folder of one, found none at {folder}; "
+            "training/README.md says how to make one"
+        )
+    check_sums(folder, known=True)
+    return folder
 
 
 def _in_package(name: str, needed: str, *, of: str) -> Path:
@@ -93,18 +113,23 @@ def local_folder(name_or_path: str | Path, *, variant: str | None = None, **hub:
     return folder
 
 
-def weights_of(model: str, *, start_pool: str | None = None) -> str:
+def weights_of(model: str, *, start_pool: str | None = None, upscaler: str | None = None) -> str:
     """What a manifest says of the weights; the name itself for ``tiny``.
 
-    With a ``start_pool``, one hash over both.
+    With a ``start_pool`` or an ``upscaler``, one hash over all of them.
 
     One hash over the names and hashes of a folder's weights and configurations, which are checked
     as well, and read once for both. That of ``sd15`` is over the entries of its group, and over
     the annotators and the captioner as far as they are here.
 
     Raises:
-        WeightsError: as `local_folder` and `start_pool_folder`.
+        WeightsError: as `local_folder`, `start_pool_folder` and `upscaler_folder`.
     """
+    if upscaler is not None:
+        drawn = weights_of(model, start_pool=start_pool)
+        return _hash_of(
+            {"model": drawn, "upscaler": _hash_of(digests_of(upscaler_folder(upscaler)))}
+        )
     if start_pool is not None:
         found = digests_of(start_pool_folder(start_pool))
         read = ("pool/", "image_encoder/", "attribute_net/", "starts.safetensors")

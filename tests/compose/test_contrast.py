@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from camouflage.annotators.landmarks import LandmarkNet, face_region
+from camouflage.annotators.skin import oval
 from camouflage.compose.contrast import BANDS_PX, LEAST_GAIN, match_contrast
-from camouflage.swap.whole import oval
 from camouflage.weights.folders import mini_folder
 
 SIDE = 128

@@ -5,8 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from camouflage.annotators.hair import Hair
 from camouflage.annotators.landmarks import CONTOURS, face_region, five_points
-from camouflage.swap.whole import OWN_OVAL, oval, whole_face
+from camouflage.annotators.skin import oval
+from camouflage.swap.whole import OWN_OVAL, whole_face
 
 from .conftest import fake, mean_xy, noise, shape, turned
 
@@ -191,3 +193,16 @@ def test_any_side_of_a_crop_is_served(side):
     colours = np.full((side, side, 3), 110, np.float32)
     start = whole_face(noise(side, side), face_region(xy, side), colours, xy, fake())
     assert start.shape == (side, side, 3)
+
+
+def test_hair_lies_over_the_fake_and_nowhere_else():
+    region = face_region(points(), SIDE)
+    opacity = np.zeros((SIDE, SIDE), np.float32)
+    opacity[:50] = 1
+    opacity *= region
+    hair = Hair(opacity=opacity, colours=np.full((SIDE, SIDE, 3), (40, 30, 20), np.float32))
+    crop = noise(SIDE, SIDE)
+    bare = whole_face(crop, region, GREY, points(), fake())
+    start = whole_face(crop, region, GREY, points(), fake(), hair=hair)
+    assert (start[opacity == 1] == (40, 30, 20)).all()
+    assert np.array_equal(start[opacity == 0], bare[opacity == 0])

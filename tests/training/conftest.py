@@ -31,10 +31,12 @@ from camouflage.mini.autoencoder import SmallAutoencoder
 from camouflage.mini.image_encoder import SmallImageEncoder
 from camouflage.pipelines.base import BasePipeline
 from camouflage.pipelines.tiny import tiny_autoencoder, tiny_controlnet, tiny_unet
+from camouflage.subjects.crops import template
 from camouflage.weights import CONTROLS, mini_folder
 from training.encode import latents
 from training.encode_controls import controls
 from training.encode_light import light
+from training.encode_upscaling import upscaling
 from training.frozen import load_autoencoder
 from training.identity import IdentityModule
 from training.label_attributes import LIVE
@@ -263,12 +265,25 @@ def write_small(of: str, folder, name: str, model: dict, interval: int, trainer:
     return path
 
 
+def prepare_upscaling(folder: Path) -> None:
+    """runs/upscaling of larger pictures of the same faces, one of them too small."""
+    faces = folder / "face"
+    faces.mkdir()
+    rows = ["file,re_x,re_y,le_x,le_y,n_x,n_y,rm_x,rm_y,lm_x,lm_y"]
+    for number in range(12):
+        side = 120 if number == 3 else 256
+        Image.fromarray(blobs(number, side, side)).save(faces / f"{number}.png")
+        rows.append(",".join([f"{number}.png", *(f"{v:.3f}" for v in template(side).ravel())]))
+    (faces / "faces.csv").write_text("\n".join(rows) + "\n")
+    upscaling([faces], crops=folder / "runs" / "crops", output=folder / "runs" / "upscaling")
+
+
 @pytest.fixture(scope="session", name="workplace")
 def _workplace(tmp_path_factory):
     """runs/crops with shards, landmarks and attributes, runs/mini with an autoencoder and a
     landmark net, runs/mini-light with an image encoder, runs/base with a Stable Diffusion of random
-    weights, runs/latents-512 with its latents, and what `prepare_light` and `prepare_controls`
-    make.
+    weights, runs/latents-512 with its latents, and what `prepare_light`, `prepare_controls` and
+    `prepare_upscaling` make.
     """
     folder = tmp_path_factory.mktemp("workplace")
     crops = folder / "runs" / "crops"
@@ -304,6 +319,7 @@ def _workplace(tmp_path_factory):
     )
     prepare_light(folder)
     prepare_controls(folder)
+    prepare_upscaling(folder)
     return folder
 
 

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from webdataset.compat import WebDataset
 
 import training.export
 from camouflage.annotators.landmarks import LandmarkNet
+from camouflage.compose.upscaling import Upscaler
 from camouflage.mini.autoencoder import SmallAutoencoder
 from camouflage.pipelines.base import BasePipeline
 from training.train import main
@@ -81,7 +83,7 @@ def test_the_denoiser_takes_mixed_precision_with_clipped_gradients(trained, monk
 def test_there_are_configurations():
     assert {"autoencoder", "denoiser", "identity-sd15", "landmarks"} <= set(NAMES)
     assert {"encoder-mini", "attributes-mini", "light-mini", "light-sd15"} <= set(NAMES)
-    assert {"fused-mini", "fused-sd15"} <= set(NAMES)
+    assert {"fused-mini", "fused-sd15", "upscaler"} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -165,6 +167,29 @@ def test_export_of_the_landmark_network(trained, monkeypatch, tmp_path):
     net = LandmarkNet.from_pretrained(tmp_path, torch_dtype=torch.float32)
     expected = last("landmarks")["state_dict"]["model.mean_xy"]
     torch.testing.assert_close(net.mean_xy, expected, atol=1e-3, rtol=0)  # fp16
+
+
+def test_export_of_the_upscaler(trained, monkeypatch, tmp_path):
+    monkeypatch.chdir(trained("upscaler"))
+    training.export.upscaler(Path("runs/upscaler/last.ckpt"), output=tmp_path / "made")
+    net = Upscaler.load(str(tmp_path / "made")).net
+    expected = last("upscaler")["state_dict"]["model.difference.weight"]
+    torch.testing.assert_close(net.difference.weight, expected, atol=1e-3, rtol=1e-3)  # fp16
+    assert sorted(p.name for p in (tmp_path / "made").iterdir()) == [
+        "SHA256SUMS",
+        "config.json",
+        "diffusion_pytorch_model.safetensors",
+    ]
+
+
+def test_faces_too_small_for_the_upscaler_are_left_out(workplace):
+    shards = (workplace / "runs" / "upscaling").glob("*.tar")
+    keys = {
+        sample["__key__"]
+        for shard in shards
+        for sample in WebDataset(str(shard), shardshuffle=False)
+    }
+    assert keys == {f"face-{number}" for number in range(12) if number != 3}
 
 
 def test_the_exported_pipeline_redraws_a_picture(trained, monkeypatch, tmp_path):

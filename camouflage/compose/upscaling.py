@@ -1,0 +1,49 @@
+"""Redrawn crops at twice their size, with the detail of a face. Ours.
+
+A small model draws a face at 128 px; one that was larger in its photograph would be a blurred one
+among sharp hair and clothes. A network that saw what faces at 256 px look like at 128 adds what is
+missing. It sees nothing of the original: only what the model drew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from camouflage.mini.upscaler import SmallUpscaler
+from camouflage.weights import load_model, upscaler_folder
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Upscaler:
+    """The network that enlarges the crops of a model, on its device."""
+
+    net: SmallUpscaler
+    factor: ClassVar[int] = 2
+    """A side of what it makes, in sides of what it is given."""
+
+    @classmethod
+    def load(cls, name_or_path: str, *, device: torch.device | str = "cpu") -> Upscaler:
+        """What a recipe's ``upscaler`` names, in float32.
+
+        Raises `WeightsError` for what is missing, damaged, or other than its hashes say.
+        """
+        folder = upscaler_folder(name_or_path)
+        net = load_model(SmallUpscaler, folder, dtype=torch.float32, name=f"upscaler {folder.name}")
+        return cls(net=net.to(device=device, memory_format=torch.channels_last))
+
+    @torch.no_grad()
+    def __call__(self, crops: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
+        """(2 side, 2 side, 3) uint8 of each crop (side, side, 3) uint8."""
+        if not crops:
+            return []
+        device = next(self.net.parameters()).device
+        pixels = torch.from_numpy(np.stack(crops)).to(device).permute(0, 3, 1, 2) / 127.5 - 1
+        made = self.net(pixels.contiguous(memory_format=torch.channels_last))
+        bytes_ = ((made + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+        return list(bytes_.permute(0, 2, 3, 1).contiguous().cpu().numpy())
