@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrizations
 
-from camouflage.mini.upscaler import SmallUpscaler, enlarged
+from camouflage.mini.upscaling import SmallUpscaler, enlarged
 from camouflage.weights import load_model
 from training.autoencoder import psnr, reconstruction_loss
 

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from webdataset.compat import WebDataset
 from webdataset.shardlists import split_by_node
 
-from camouflage.mini.upscaler import places_of
+from camouflage.mini.upscaling import places_of
 from camouflage.subjects.crops import sharpened
 from training.augment import relit
 from training.data import collate, to_tensor

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from camouflage.mini.upscaler import SmallUpscaler
+from camouflage.mini.upscaling import SmallUpscaler
 from camouflage.weights import load_model, upscaler_folder
 
 

@@ -230,22 +230,24 @@ class Starts:
         self, attributes: NDArray[np.float32], embedding: NDArray[np.float64] | None
     ) -> NDArray[np.float64]:
         """(N,): to attributes (40,), but for sex and age, which the recogniser's ``embedding``
-        (128,) of the person tells better, and of who is alike otherwise; without one the attribute
-        network's word counts.
+        (128,) of the person tells better, as it does skin, origin and beard; without one the
+        attribute network's word counts.
         """
         apart = np.abs(self.traits.attributes - attributes)
-        ages: Any = apart[:, YOUNG] / ATTRIBUTES
+        looks: Any = apart[:, YOUNG] / ATTRIBUTES
         if embedding is not None:
             guess = self.readout(embedding[None])
             apart[:, MALE] = np.abs(self.traits.attributes[:, MALE] - guess.male[0])
-            ages = np.abs(self.traits.ages - guess.age[0]) / AGE
-            ages += np.abs(self.traits.children - guess.child[0]) / CHILD
-            ages += np.abs(self.traits.skins - guess.skin[0]) / SKIN
-            ages += np.abs(self.traits.east_asian - guess.east_asian[0]) / EAST_ASIAN
-            ages += np.abs(self.traits.beards - guess.beard[0]) / BEARD
+            looks = (
+                np.abs(self.traits.ages - guess.age[0]) / AGE
+                + np.abs(self.traits.children - guess.child[0]) / CHILD
+                + np.abs(self.traits.skins - guess.skin[0]) / SKIN
+                + np.abs(self.traits.east_asian - guess.east_asian[0]) / EAST_ASIAN
+                + np.abs(self.traits.beards - guess.beard[0]) / BEARD
+            )
         sexes = apart[:, MALE] / SEX
         apart[:, [MALE, YOUNG]] = 0
-        return apart.sum(1) / ATTRIBUTES + sexes + ages
+        return apart.sum(1) / ATTRIBUTES + sexes + looks
 
     def _others(
         self, embedding: NDArray[np.float32], recognised: NDArray[np.float64] | None = None

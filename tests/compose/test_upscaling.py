@@ -15,7 +15,7 @@ from camouflage.anonymizer import Anonymizer
 from camouflage.compose import compose
 from camouflage.compose.upscaling import Upscaler
 from camouflage.errors import SettingError, WeightsError
-from camouflage.mini.upscaler import SmallUpscaler
+from camouflage.mini.upscaling import SmallUpscaler
 from camouflage.picture import Picture
 from camouflage.recipe import Recipe
 from camouflage.redraw_base import BaseRedrawer

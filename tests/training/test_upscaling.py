@@ -9,7 +9,7 @@ import pytest
 import torch
 import webdataset as wds
 
-from camouflage.mini.upscaler import SmallUpscaler, enlarged, places_of
+from camouflage.mini.upscaling import SmallUpscaler, enlarged, places_of
 from camouflage.pipelines import BasePipeline
 from training.encode_upscaling import FACTOR, samples
 from training.prepare import decode
