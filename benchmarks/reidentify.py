@@ -50,7 +50,7 @@ def results_folder(output: Path, recipe: Recipe, key: str, *, gate: bool) -> Pat
     """One for all that decides the pixels, so that no result of another model is taken for ours."""
     decides = [
         recipe.sha256,
-        weights_of(recipe.model, start_pool=recipe.pool),
+        weights_of(recipe.model, start_pool=recipe.pool, upscaler=recipe.upscaler),
         __version__,
         key,
         str(gate),

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from camouflage.denoise.latents import require_finite
 from camouflage.mini.upscaling import SmallUpscaler
 from camouflage.weights import load_model, upscaler_folder
 
@@ -39,11 +40,15 @@ class Upscaler:
 
     @torch.no_grad()
     def __call__(self, crops: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
-        """(2 side, 2 side, 3) uint8 of each crop (side, side, 3) uint8."""
+        """(2 side, 2 side, 3) uint8 of each crop (side, side, 3) uint8.
+
+        Raises `NonFiniteResult` for values that are no colours.
+        """
         if not crops:
             return []
         device = next(self.net.parameters()).device
         pixels = torch.from_numpy(np.stack(crops)).to(device).permute(0, 3, 1, 2) / 127.5 - 1
         made = self.net(pixels.contiguous(memory_format=torch.channels_last))
+        require_finite(made, "the upscaled crop", "set upscaler to null, or use other weights")
         bytes_ = ((made + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
         return list(bytes_.permute(0, 2, 3, 1).contiguous().cpu().numpy())

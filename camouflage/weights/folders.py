@@ -58,7 +58,7 @@ def upscaler_folder(name_or_path: str) -> Path:
         folder = Path(name_or_path)
     if not folder.is_dir():
         raise WeightsError(
-            f"upscaler: expected mini or the folder of one, found none at {folder}; "
+            f"upscaler: expected mini or the folder of one, found none named {folder.name}; "
             "training/README.md says how to make one"
         )
     check_sums(folder, known=True)
