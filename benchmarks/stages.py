@@ -122,7 +122,8 @@ def stage_seconds(anonymizer: Anonymizer, *, runs: int) -> dict[str, float]:
         faces = anonymizer.detector.detect(picture.pixels)
         if not faces:
             raise NobodyFound("the detector found nobody in the picture to measure with")
-        subjects = anonymizer.subjects(picture, faces)
+        source = anonymizer.recogniser.embed(picture.pixels, faces)
+        subjects = anonymizer.subjects(picture, faces, source)
         patches = [
             s.patch(r) for s, r in zip(subjects, anonymizer.redraw(subjects, KEY), strict=True)
         ]
@@ -138,6 +139,7 @@ def stage_seconds(anonymizer: Anonymizer, *, runs: int) -> dict[str, float]:
                 result,
                 recogniser=anonymizer.recogniser,
                 detector=anonymizer.detector,
+                source=source,
                 changed=changed,
                 threshold=anonymizer.recipe.threshold,
             ),

@@ -278,7 +278,8 @@ class Anonymizer:
     def redraw(
         self, subjects: Sequence[Subject], key: str, attempt: int = 0
     ) -> list[NDArray[np.uint8]]:
-        """As `Redrawer.crops`: a new face for each subject, (side, side, 3) uint8."""
+        """As `Redrawer.crops`: a new face for each subject, (side, side, 3) uint8, or twice as
+        fine."""
         return self.redrawer.crops(subjects, key, attempt)
 
 

@@ -83,11 +83,14 @@ class Redrawer(ABC):
     @functools.cached_property
     def upscaler(self) -> Upscaler | None:
         """Of the recipe, on the device of the pipeline."""
+        name = self.recipe.upscaler
+        if name is None:
+            return None
         from camouflage.compose.upscaling import Upscaler
 
-        name = self.recipe.upscaler
-        device = getattr(self.pipeline, "device", "cpu")
-        return None if name is None else Upscaler.load(name, device=device)
+        return Upscaler.load(
+            name, side=self.pipeline.config["size_px"], device=self.pipeline.device
+        )
 
     @abstractmethod
     def numbers(self, rung: Rung) -> tuple[float | None, float]:
@@ -205,12 +208,12 @@ class Redrawer(ABC):
     def crops(
         self, subjects: Sequence[Subject], key: str, attempt: int = 0
     ) -> list[NDArray[np.uint8]]:
-        """New pixels for each subject, (side, side, 3) uint8, with the numbers of a rung.
-
-        Those of a subject with a `finer` crop are of that one's size.
+        """New pixels for each subject, (side, side, 3) uint8, with the numbers of a rung; of the
+        size of its `finer` crop for a subject that has one.
 
         ``attempt`` counts the rungs of the recipe's ladder from 0; each has other noise. Crops go
-        through the model in batches, which are halved where the memory does not suffice.
+        through the model in batches, which are halved where the memory does not suffice, and are
+        finished one by one: a face's last bits are the same, whoever is in its batch.
 
         Raises `OutOfMemory` if one crop alone is too much.
         """
@@ -218,23 +221,21 @@ class Redrawer(ABC):
         size = self.recipe.face_batch
         while len(done) < len(subjects):
             batch = subjects[len(done) : len(done) + size]
-            crops = _unless_out_of_memory(
-                lambda b=batch: self._finished(b, self._drawn(b, key, attempt)), len(batch)
-            )
-            if crops is None:
+            drawn = _unless_out_of_memory(lambda b=batch: self._drawn(b, key, attempt), len(batch))
+            if drawn is None:
                 size = len(batch) // 2
             else:
-                done += crops
+                done += [self._finished(*pair) for pair in zip(batch, drawn, strict=True)]
         return done
 
-    def _finished(
-        self, batch: Sequence[Subject], drawn: Sequence[NDArray[np.uint8]]
-    ) -> list[NDArray[np.uint8]]:
-        """Crops as the model drew them, in the size, sharpness and contrast that the recipe says.
+    def _finished(self, subject: Subject, drawn: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """A crop as the model drew it, in the size, sharpness and contrast that the recipe says.
 
-        One by one: a face's last bits are the same, whoever is in its batch.
+        Raises `OutOfMemory`.
         """
-        return [self._finished_one(*pair) for pair in zip(batch, drawn, strict=True)]
+        crops = _unless_out_of_memory(lambda: [self._finished_one(subject, drawn)], 1)
+        assert crops is not None  # noqa: S101  one crop fits or raises
+        return crops[0]
 
     def _finished_one(self, subject: Subject, drawn: NDArray[np.uint8]) -> NDArray[np.uint8]:
         original, factor = subject.pixels, 1

@@ -38,6 +38,9 @@ RUNG = {"anonymization_scale": 0.0, "strength": 0.0}
 LADDER = [RUNG, RUNG, {"anonymization_scale": 0.25, "strength": 0.2}]
 
 
+MINI = Recipe.load("mini").changed({"upscaler": None})  # which is for its own size
+
+
 class FakePipeline:
     """Redraws faces as ``paint`` says, and remembers what it was asked."""
 
@@ -72,7 +75,7 @@ def raising(crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def anonymizer(paint, **changes) -> Anonymizer:
-    recipe = Recipe.load("mini").changed(changes)
+    recipe = MINI.changed(changes)
     return Anonymizer(recipe, pipeline=FakePipeline(paint))  # type: ignore[arg-type]
 
 
@@ -121,7 +124,7 @@ def test_what_makes_it_faster_reaches_the_pipeline(astronaut) -> None:
 
 
 def test_a_fused_net_that_is_not_there_is_said_before_any_picture() -> None:
-    recipe = Recipe.load("mini").changed({"fused_controls": True})
+    recipe = MINI.changed({"fused_controls": True})
     with pytest.raises(SettingError, match="has no fused ControlNet"):
         Anonymizer(recipe, pipeline=tiny_pipeline())
 
@@ -202,7 +205,7 @@ OUT_OF_MEMORY = {
 def test_a_batch_that_is_too_large_is_halved(astronaut, error: BaseException) -> None:
     three = np.concatenate([astronaut] * 3, 1)
     model = Memory(1, error)
-    result = Anonymizer(Recipe.load("mini"), pipeline=model)(three, seed=1)  # type: ignore[arg-type]
+    result = Anonymizer(MINI, pipeline=model)(three, seed=1)  # type: ignore[arg-type]
     assert result.state == "passed"
     assert [len(f.attempts) for f in result.faces] == [1] * 3, "a face came back as it was"
     assert [c["faces"] for c in model.pipeline.calls][:3] == [1, 1, 1]
@@ -210,14 +213,14 @@ def test_a_batch_that_is_too_large_is_halved(astronaut, error: BaseException) ->
 
 @pytest.mark.parametrize("error", OUT_OF_MEMORY.values(), ids=OUT_OF_MEMORY)
 def test_no_memory_for_one_face_is_an_error_of_its_own(astronaut, error: BaseException) -> None:
-    bound = Anonymizer(Recipe.load("mini"), pipeline=Memory(0, error))  # type: ignore[arg-type]
+    bound = Anonymizer(MINI, pipeline=Memory(0, error))  # type: ignore[arg-type]
     with pytest.raises(OutOfMemory, match="one face"):
         bound(astronaut, seed=1)
 
 
 def test_another_error_is_not_taken_for_lack_of_memory(astronaut) -> None:
     error = RuntimeError("shapes do not fit")
-    bound = Anonymizer(Recipe.load("mini"), pipeline=Memory(0, error))  # type: ignore[arg-type]
+    bound = Anonymizer(MINI, pipeline=Memory(0, error))  # type: ignore[arg-type]
     with pytest.raises(RuntimeError, match="shapes do not fit"):
         bound(astronaut, seed=1)
 
@@ -236,7 +239,7 @@ def test_random_weights_never_pass(astronaut, tmp_path: Path, where: str) -> Non
         pipe = BasePipeline.from_pretrained(tmp_path / "mini")
     pipe.set_progress_bar_config(disable=True)
     controls = {name: 0.0 for name in pipe.config["controls"]}
-    recipe = Recipe.load("mini").changed(
+    recipe = MINI.changed(
         {"ladder": [RUNG], "steps": 2, "strength": 1.0, "control_weights": controls}
     )
     result = Anonymizer(recipe, pipeline=pipe)(astronaut, seed=1)
@@ -279,7 +282,7 @@ def test_a_pipeline_without_landmarks_is_refused_at_once() -> None:
     pipe = tiny_pipeline()
     pipe.register_modules(landmarker=None)
     with pytest.raises(SettingError, match="landmark"):
-        Anonymizer(Recipe.load("mini"), pipeline=pipe)
+        Anonymizer(MINI, pipeline=pipe)
 
 
 def test_a_control_that_the_model_does_not_have_is_refused_at_once() -> None:

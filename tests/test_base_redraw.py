@@ -5,15 +5,20 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 from skimage.data import astronaut
 
+from camouflage.annotators.hair import hair_in
+from camouflage.annotators.readout import Readout
+from camouflage.annotators.skin import oval
 from camouflage.anonymizer import Anonymizer
 from camouflage.errors import WeightsError
 from camouflage.picture import Picture
 from camouflage.recipe import Recipe
-from camouflage.weights import mini_light_folder, weights_of
+from camouflage.redraw_base import BaseRedrawer
+from camouflage.weights import mini_light_folder, readout_folder, weights_of, write_sums
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +80,46 @@ def test_without_a_pool_the_start_is_the_original(subject):
     assert len(plain.redrawer.shown(subject, "key")) == 1 + len(plain.redrawer.control_weights)
 
 
+def test_the_finest_detail_is_that_of_the_start(anonymizer, subject, monkeypatch):
+    """As much of it as the recipe says; what is coarser is what the model drew."""
+    drawn = cv2.GaussianBlur(subject.pixels, (0, 0), 1.0)[:, ::-1].copy()
+    monkeypatch.setattr(BaseRedrawer, "_run", lambda *_, **__: [drawn])
+    start = anonymizer.redrawer.starts([subject], "key")[0]
+    made = {}
+    for amount in (0.0, 0.5, 1.0):
+        recipe = Recipe.load("mini").changed({"start_detail": amount})
+        redrawer = BaseRedrawer(recipe=recipe, pipeline=anonymizer.pipeline)
+        made[amount] = redrawer._drawn([subject], "key", 0)[0]
+    assert np.array_equal(made[0.0], drawn)
+    hair = hair_in(subject.pixels, subject.region, subject.points_xy).opacity
+    assert np.array_equal(made[1.0][hair == 1], drawn[hair == 1]), "a start has none there"
+    assert (hair == 1).sum() > 200
+
+    face = oval(subject.points_xy, len(drawn), 0.7)
+    far = ~oval(subject.points_xy, len(drawn), 1.1)
+    assert np.array_equal(made[1.0][far], drawn[far]), "nor outside the face"
+    bare = face & (hair == 0)
+
+    def parts(pixels):
+        coarse = cv2.GaussianBlur(pixels.astype(float), (0, 0), 12.0)
+        return coarse, pixels - cv2.GaussianBlur(pixels.astype(float), (0, 0), 0.8)
+
+    near, off = np.abs(parts(made[1.0])[0] - parts(drawn)[0]).mean(), 20
+    assert near < 1 < off < np.abs(parts(start)[0] - parts(drawn)[0]).mean()
+    unlike = [np.abs(parts(one)[1] - parts(start)[1])[bare].mean() for one in made.values()]
+    assert unlike[2] < 0.3 * unlike[0]
+    assert unlike[2] < unlike[1] < unlike[0]
+
+
+def test_without_a_pool_no_detail_is_the_originals(anonymizer, subject, monkeypatch):
+    recipe = Recipe.load("mini").changed({"start_pool": None, "strength": 1.0})
+    assert recipe.start_detail == 1
+    drawn = np.full_like(subject.pixels, 99)
+    monkeypatch.setattr(BaseRedrawer, "_run", lambda *_, **__: [drawn])
+    redrawer = BaseRedrawer(recipe=recipe, pipeline=anonymizer.pipeline)
+    assert np.array_equal(redrawer._drawn([subject], "key", 0)[0], drawn)
+
+
 def test_a_pool_of_ones_own_is_taken(anonymizer, subject, tmp_path):
     folder = shutil.copytree(mini_light_folder(), tmp_path / "ours")
     other = Anonymizer.from_recipe(Recipe.load("mini").changed({"start_pool": str(folder)}))
@@ -87,6 +132,19 @@ def test_what_the_start_is_made_of_is_in_what_a_manifest_says():
     plain, with_pool = weights_of("mini"), weights_of("mini", start_pool="mini-light")
     assert plain != with_pool
     assert len(with_pool) == 64
+
+
+def test_what_chooses_from_the_pool_is_in_what_a_manifest_says(monkeypatch, tmp_path):
+    before = [weights_of("mini", start_pool="mini-light"), weights_of("mini-light")]
+    folder = shutil.copytree(readout_folder(), tmp_path / "other")
+    readout = Readout.load(folder)
+    (folder / "SHA256SUMS").unlink()
+    Readout(weights=readout.weights, bias=readout.bias + 1).save(folder)
+    write_sums(folder)
+    monkeypatch.setattr("camouflage.weights.folders.readout_folder", lambda: folder)
+    after = [weights_of("mini", start_pool="mini-light"), weights_of("mini-light")]
+    assert all(one != other for one, other in zip(before, after, strict=True))
+    assert weights_of("mini") == weights_of("mini")
 
 
 def test_a_missing_pool_is_said_before_anything_is_drawn(tmp_path):
@@ -111,14 +169,19 @@ def test_a_changed_pool_is_refused(tmp_path):
         Anonymizer.from_recipe(Recipe.load("mini").changed({"start_pool": str(folder)}))
 
 
-def test_the_contrast_of_what_is_drawn_is_the_originals_if_the_recipe_says_so(anonymizer, subject):
-    """A photograph in diffuse light: the same, with a tenth of its contrast."""
+@pytest.mark.parametrize("small", [False, True])
+def test_the_contrast_of_what_is_drawn_is_the_originals_if_the_recipe_says_so(
+    anonymizer, subject, small
+):
+    """A photograph in diffuse light: the same, with a tenth of its contrast; also of a face that is
+    no larger than its crop."""
 
     def flat(pixels: np.ndarray) -> np.ndarray:
         return np.round(128 + 0.1 * (pixels.astype(float) - 128)).astype(np.uint8)
 
-    hazy = replace(subject, pixels=flat(subject.pixels), finer=flat(subject.finer))
+    finer = None if small else flat(subject.finer)
+    hazy = replace(subject, pixels=flat(subject.pixels), finer=finer)
     off = Anonymizer.from_recipe(Recipe.load("mini").changed({"contrast_match": 0.0}))
     before, after = (a.redrawer.crops([hazy], "key")[0] for a in (off, anonymizer))
-    inside = hazy.region_of(2)
+    inside = hazy.region_of(1 if small else 2)
     assert after[inside].std() < 0.7 * before[inside].std()

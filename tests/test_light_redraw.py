@@ -44,7 +44,8 @@ def astronaut() -> np.ndarray:
 
 
 def recipe(preset: str = "mini-light", **changes) -> Recipe:
-    return Recipe.load(preset).changed({**QUICK, "swap_blend": "seamless", **changes})
+    plain = {"swap_blend": "seamless", "upscaler": None, "sharpen": 0.0}
+    return Recipe.load(preset).changed({**QUICK, **plain, **changes})
 
 
 def redrawer(pipeline: LightPipeline, preset: str = "mini-light", **changes) -> LightRedrawer:
@@ -221,8 +222,8 @@ def test_same_key_same_result_whatever_order_and_batch(crops_pipeline, astronaut
     other = turned.crops(turned.subjects(picture, faces[::-1]), "key")[::-1]
     for a, b, c in zip(drawn, again, other, strict=True):
         assert np.array_equal(a, b)
-        # a level, where another size of batch rounds to another side, and what sharpens adds
-        assert np.abs(a.astype(int) - c).max() <= 3
+        # a level, where another size of batch rounds to another side
+        assert np.abs(a.astype(int) - c).max() <= 1
     for changed in (one.crops(one.subjects(picture, faces), "other key"), drawn[1:] + drawn[:1]):
         assert all(
             np.abs(a.astype(int) - b).mean() > 1 for a, b in zip(drawn, changed, strict=True)

@@ -305,3 +305,22 @@ def test_damaged_bytes_give_a_picture_or_an_error(
     except CamouflageError:
         return
     assert picture.pixels.ndim == 3
+
+
+def test_a_tiff_that_comes_out_differently_is_refused(tmp_path: Path, monkeypatch) -> None:
+    """libtiff leaves what it cannot decode as it found it: bytes of another picture, perhaps."""
+    path = saved(tmp_path, "a.tif", Image.fromarray(CORNERS))
+    assert np.array_equal(Picture.open(path).pixels, CORNERS)
+    opened, real = [], Image.open
+
+    def with_memory(*args: object, **settings: object) -> Image.Image:
+        image = real(*args, **settings)
+        image.load()
+        image.putpixel((39, 23), (len(opened), 0, 0))
+        opened.append(image)
+        return image
+
+    monkeypatch.setattr(Image, "open", with_memory)
+    with pytest.raises(PictureError, match=r"a\.tif: damaged: not all of its pixels are in"):
+        Picture.open(path)
+    assert len(opened) == 2

@@ -27,6 +27,14 @@ def test_every_preset_loads_and_comes_back(name: str) -> None:
     assert Recipe.parse(recipe.dump()).sha256 == recipe.sha256
 
 
+@pytest.mark.parametrize("name", ["fused.yaml"])
+def test_recipes_of_benchmarks_load(name: str) -> None:
+    folder = Path(__file__).parents[1] / "configs/benchmarks"
+    assert Recipe.load(folder / name).method == "base"
+    recipes = {p.name for p in folder.glob("*.yaml") if "method:" in p.read_text()}
+    assert recipes == {"fused.yaml"}, "list all of them here"
+
+
 def test_mini_is_there() -> None:
     assert "mini" in preset_names()
     assert Recipe.load("mini").model == "mini"

@@ -54,7 +54,7 @@ def upscaling(
     for split in ("heldout", "train"):
         chosen = [(key, face) for key, face in named if splits.get(key) == split]
         noise = MOST_NOISE if split == "train" else 0.0
-        targets = _targets(track(chosen, description=split))
+        targets = _targets(track(chosen, description=split), side=pipeline.config["size_px"])
         with wds.ShardWriter(f"{output / split}-%06d.tar", maxcount=SHARD, verbose=False) as sink:
             for sample in samples(
                 pipeline.vae, targets, side=pipeline.config["size_px"], noise=noise
@@ -62,12 +62,12 @@ def upscaling(
                 sink.write(sample)
 
 
-def _targets(faces: Any) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    """Key and target of every face that is large enough."""
-    from training.prepare import SIDE, read
+def _targets(faces: Any, *, side: int) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    """Key and target of every face that is large enough, at twice the model's ``side``."""
+    from training.prepare import read
 
     for key, face in faces:
-        crop = align(face.points_xy, side=FACTOR * SIDE)
+        crop = align(face.points_xy, side=FACTOR * side)
         if crop.scale <= MOST_ENLARGED:
             yield key, crop.cut(read(face.path))
 

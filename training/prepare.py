@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import csv
 import functools
-import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +31,7 @@ import typer
 import webdataset as wds
 from numpy.typing import NDArray
 
+from camouflage.audit.recogniser import Recogniser
 from camouflage.subjects.crops import AlignedCrop, align
 from training.encode import latents
 from training.encode_controls import controls
@@ -138,19 +138,15 @@ def same_face_groups(pixels: list[NDArray[np.uint8]]) -> NDArray[np.int64]:
 
 
 def embed(crop: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """(128,) dlib descriptor of the face in the middle of a stored crop."""
+    """(128,) embedding of the face in the middle of a stored crop, by the audit's recogniser."""
     edge = (SIDE + 2 * MARGIN - 104) // 2 + 4
     chip = cv2.resize(crop[edge : edge + 104, edge - 4 : edge + 100], (150, 150))
-    return np.array(_descriptor_network().compute_face_descriptor(chip))
+    return _recogniser().embed_chip(chip)
 
 
 @functools.cache
-def _descriptor_network():
-    import dlib
-
-    spec = importlib.util.find_spec("face_recognition_models")
-    folder = Path(spec.origin).parent / "models"
-    return dlib.face_recognition_model_v1(str(folder / "dlib_face_recognition_resnet_model_v1.dat"))
+def _recogniser() -> Recogniser:
+    return Recogniser()
 
 
 def write_shards(prefix: Path, samples: list[tuple[str, NDArray[np.uint8]]]) -> None:

@@ -3,16 +3,18 @@
     python -m training.readout runs/crops --output camouflage/mini/readout
 
 Labels are those of `training.label_attributes`: ``Male`` as it is, and from ``Young`` the age that
-it was made of, which it bounds: whose age is at the lower bound is a child. How dark a skin is, 1
-light, 2, 3 dark, whether a face looks East Asian and whether it has a beard or a moustache was
-judged by eye for a part of the training crops (`JUDGED`). Six ridge regressions, of sex and
-children logistic; faces that are held out are counted, not learned from, and what was judged by
-eye, of which none is held out, is counted by folds. All numbers are our choice.
+it was made of, which it bounds. Whether somebody is a child, how dark a skin is, 1 light, 2, 3
+dark, whether a face looks East Asian and whether it has a beard or a moustache was judged by eye
+for a part of the training crops (`JUDGED`). Six ridge regressions, logistic but for age and skin;
+faces that are held out are counted, not learned from, and what was judged by eye, of which none is
+held out, is counted by folds. All numbers are our choice.
 """
 
 from __future__ import annotations
 
 import csv
+import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +29,7 @@ from camouflage.annotators.attributes import CELEBA_ATTRIBUTES
 from camouflage.annotators.landmarks import five_points
 from camouflage.annotators.readout import WIDTH, Readout
 from camouflage.audit.recogniser import Recogniser
+from camouflage.errors import SettingError
 from camouflage.subjects.faces import Face
 from camouflage.weights import write_sums
 from training.data import read_attributes, read_labels
@@ -35,8 +38,6 @@ from training.prepare import read_shards
 
 RIDGE = 1.0
 """On the weights: of the ages in years, and, as a mean over faces, of the logit of male."""
-CHILD_RIDGE = 0.03
-"""Of the logit of a child: few faces are children's, and who is one shall be told surely."""
 SURE = 0.001
 """Nearer to 0 or 1 a label of Young does not say which age it is of."""
 
@@ -44,13 +45,12 @@ JUDGED = Path(__file__).parent / "judged.csv"
 """``key`` and `LOOKS` of crops of the synthetic faces, empty where the eye was not sure. How dark a
 skin looks in a picture depends on the light, which an eye discounts: the lightness of cheeks gives
 a line of no use."""
-LOOKS = {"skin": 2.0, "east_asian": 0.5, "beard": 0.5}
-"""What was judged, and what is in the middle of it."""
-JUDGED_RIDGE = 1.0
+LOOKS = {"child": 0.0, "skin": 2.0, "east_asian": 0.0, "beard": 0.0}
+"""What was judged, and what its line says in the middle of it."""
+SKIN_RIDGE, LOOK_RIDGE = 0.3, 0.03
+"""Of how dark a skin is, and of the logits of what else was judged, by how well they do on the
+folds."""
 FOLDS = 5
-
-CHILD = 13.0
-"""In years; below it no label tells ages apart."""
 
 
 def ages_of(young: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -66,15 +66,14 @@ def fitted(
     judged: NDArray[np.float64],
 ) -> Readout:
     """Of embeddings (N, 128), the probabilities of male (N,), the ages (N,) in years and what was
-    ``judged`` (N, 3), `LOOKS`, NaN where nobody knows.
+    ``judged`` (N, 4), `LOOKS`, NaN where nobody knows.
     """
     known = [(one, np.isfinite(one)) for one in judged.T]
     lines = np.stack(
         [
             logistic(rows, male, ridge=RIDGE),
             linear(rows, ages, ridge=RIDGE),
-            logistic(rows, (ages < CHILD).astype(np.float64), ridge=CHILD_RIDGE),
-            *(linear(rows[ok], one[ok], ridge=JUDGED_RIDGE) for one, ok in known),
+            *(line(rows[ok], one[ok]) for line, (one, ok) in zip(LINES, known, strict=True)),
         ]
     ).astype(np.float32)
     return Readout(weights=lines[:, :-1], bias=lines[:, -1])
@@ -93,15 +92,15 @@ def linear(
 
 
 def by_folds(
-    rows: NDArray[np.float64], values: NDArray[np.float64], *, ridge: float
+    rows: NDArray[np.float64], values: NDArray[np.float64], line: Line
 ) -> NDArray[np.float64]:
-    """(N,): `linear` of each of the rows (N, 128), fitted to those of the other folds."""
+    """(N,): the ``line`` of each of the rows (N, 128), fitted to those of the other folds."""
     folds = np.random.default_rng(0).permutation(len(rows)) % FOLDS
     said = np.zeros(len(rows))
     for fold in range(FOLDS):
         out = folds == fold
-        line = linear(rows[~out], values[~out], ridge=ridge)
-        said[out] = rows[out] @ line[:-1] + line[-1]
+        fit = line(rows[~out], values[~out])
+        said[out] = rows[out] @ fit[:-1] + fit[-1]
     return said
 
 
@@ -126,9 +125,17 @@ def logistic(
     return line.detach().numpy()
 
 
+Line = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
+_look = functools.partial(logistic, ridge=LOOK_RIDGE)
+LINES: tuple[Line, ...] = (_look, functools.partial(linear, ridge=SKIN_RIDGE), _look, _look)
+"""How each of `LOOKS` is fitted."""
+
+
 def embedded(folder: Path, split: str) -> tuple[NDArray[np.float64], ...]:
-    """Embeddings (N, 128), probability of male (N,), age (N,) and what was judged (N, 3), NaN where
+    """Embeddings (N, 128), probability of male (N,), age (N,) and what was judged (N, 4), NaN where
     nobody knows, of the crops of a split.
+
+    Raises `SettingError` if crops were judged by eye that are not there.
     """
     points = read_labels(folder / "landmarks.npz")
     labels = read_attributes(folder / "attributes.npz")
@@ -141,7 +148,12 @@ def embedded(folder: Path, split: str) -> tuple[NDArray[np.float64], ...]:
         face = Face(box_xyxy=whole, points_xy=five_points(points[key]), score=1.0)
         rows.append(recogniser.embed(crop, [face]).rows[0])
         known.append([labels[key][CELEBA_ATTRIBUTES.index(name)] for name in ("Male", "Young")])
-        judged.append(by_eye.get(key, (np.nan,) * len(LOOKS)))
+        judged.append(by_eye.pop(key, (np.nan,) * len(LOOKS)))
+    if split == "train" and by_eye:
+        raise SettingError(
+            f"{JUDGED.name}: {len(by_eye)} keys are of no training crop with labels, "
+            f"{next(iter(by_eye))} among them: judge other crops, or take them out"
+        )
     male, young = np.array(known, np.float64).T
     return np.stack(rows), male, ages_of(young), np.array(judged)
 
@@ -163,34 +175,33 @@ def main(
     learned = embedded(folder, "train")
     readout = fitted(*learned)
     rows, male, ages, _ = embedded(folder, "heldout")
-    said, years, child, *_ = readout(rows)
+    said, years, *_ = readout(rows)
     agree = ((said > 0.5) == (male > 0.5)).mean()
     sure = np.abs(male - 0.5) > 0.45
     agree_sure = ((said > 0.5) == (male > 0.5))[sure].mean()
-    young = ages < CHILD
-    found, taken = (child[young] > 0.5).mean(), (child[~young] > 0.5).mean()
     off, guess = np.abs(years - ages).mean(), np.abs(np.median(ages) - ages).mean()
     readout.save(output)
     write_sums(output)
     typer.echo(
         f"{len(rows)} faces held out: sex agrees with the label in {agree:.3f}, in {agree_sure:.3f}"
         f" of the {sure.sum()} whose label is sure; age {off:.1f} years off (their median: "
-        f"{guess:.1f}); {found:.3f} of {young.sum()} children are found, {taken:.3f} of the others "
-        "are taken for children"
+        f"{guess:.1f})"
     )
-    for column, (name, middle) in enumerate(LOOKS.items()):
-        typer.echo(f"{name}, by folds: {agreement(learned[0], learned[-1][:, column], middle)}")
+    for (name, middle), eye, line in zip(LOOKS.items(), learned[-1].T, LINES, strict=True):
+        typer.echo(f"{name}, by folds: {agreement(learned[0], eye, line, middle)}")
 
 
-def agreement(rows: NDArray[np.float64], eye: NDArray[np.float64], middle: float) -> str:
+def agreement(
+    rows: NDArray[np.float64], eye: NDArray[np.float64], line: Line, middle: float
+) -> str:
     """How well `by_folds` of ``rows`` (N, 128) agrees with the ``eye`` (N,), NaN left out."""
     known = np.isfinite(eye)
-    eye, said = eye[known], by_folds(rows[known], eye[known], ridge=JUDGED_RIDGE)
+    eye, said = eye[known], by_folds(rows[known], eye[known], line)
     high, low = eye == eye.max(), eye == eye.min()
     return (
         f"correlation {np.corrcoef(said, eye)[0, 1]:.2f} over {len(eye)} faces; "
         f"{(said > middle)[high].mean():.3f} of the {high.sum()} highest and "
-        f"{(said > middle)[low].mean():.3f} of the {low.sum()} lowest are above {middle}"
+        f"{(said > middle)[low].mean():.3f} of the {low.sum()} lowest are above the middle"
     )
 
 

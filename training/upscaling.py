@@ -48,7 +48,7 @@ class UpscalingModule(L.LightningModule):
     It is compared with its target in pixels and edges and, after ``alone`` batches, in what the
     discriminators see (Wang et al. 2018, arXiv 1711.11585), by ``feature_weight``; and by
     ``real_weight`` it must look real to them, by the hinge loss (Lim and Ye 2017, 1705.02894). All
-    weights are our choice. ``weights``: a folder to go on from.
+    weights are our choice. ``side``: of whole crops, in px. ``weights``: a folder to go on from.
     """
 
     def __init__(
@@ -59,13 +59,14 @@ class UpscalingModule(L.LightningModule):
         real_weight: float = 0.02,
         alone: int = 2000,
         decay: float = 0.3,
+        side: int = 128,
         weights: str | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
         self.automatic_optimization = False
         self.model = (
-            SmallUpscaler()
+            SmallUpscaler(side=side)
             if weights is None
             else load_model(SmallUpscaler, Path(weights), dtype=torch.float32)
         )

@@ -117,8 +117,8 @@ def _sample(target: NDArray[np.uint8], drawn: NDArray[np.uint8]) -> dict[str, Te
 
 
 def spoiled(pixels: NDArray[np.uint8], generator: np.random.Generator) -> NDArray[np.uint8]:
-    """A drawn crop (S, S, 3) softer, sharpened, or of another contrast in its detail, as results of
-    a recipe are. All amounts are our choice.
+    """A drawn crop (S, S, 3) softer or sharpened, as results of a recipe are. All amounts are our
+    choice.
     """
     side = pixels.shape[0]
     if generator.random() < 0.5:

@@ -81,8 +81,8 @@ def likeness(
     counts, beside being darker.
     """
     lab = cv2.cvtColor(crop, cv2.COLOR_RGB2LAB).astype(np.float32)
-    middle = region & (region if typical is None else typical)
-    if typical is None or not middle.any():
+    middle = np.zeros_like(region) if typical is None else region & typical
+    if not middle.any():
         depth = _depth(region)
         middle = depth > depth.max() / 2
     median = np.median(lab[middle], axis=0)

@@ -51,17 +51,19 @@ def hair_in(
     none, or it is coloured like the skin between the landmarks ``points_xy`` (P, 2).
 
     Hair is what is coloured like most of what is around the region above the eyes and no skin, and
-    hangs together with it. ``visible`` (side, side): where the picture is; None is everywhere.
+    hangs together with it, and what that cuts off from the features: a lock in the light. There is
+    none at the features and between them, whose own colours would come along. ``visible`` (side,
+    side): where the picture is, and nothing else is read; None is everywhere.
     """
     side = pixels.shape[0]
     least = LEAST_PX * (side / 128) ** 2
     right, left = five_points(points_xy)[:2]
     eyes, apart = (right[1] + left[1]) / 2, max(abs(left[0] - right[0]), 1.0)
     y = np.arange(side)[:, None]
-    seen = ~region if visible is None else ~region & visible
+    there = np.ones_like(region) if visible is None else visible
     near = cv2.dilate(region.astype(np.uint8), square(2 * AROUND + 1, side)) > 0
-    around = seen & near & (y < eyes - BROW * apart)
-    bare = cheeks(points_xy, side) & region
+    around = there & ~region & near & (y < eyes - BROW * apart)
+    bare = cheeks(points_xy, side) & region & there
     if min(around.sum(), bare.sum()) < least:
         return None
     lab = cv2.cvtColor(pixels, cv2.COLOR_RGB2LAB).astype(np.float32) * LAB_WEIGHTS
@@ -74,14 +76,18 @@ def hair_in(
     if np.linalg.norm(hair - skin) < UNLIKE:
         return None
     like = (np.linalg.norm(lab - hair, axis=-1) < from_skin) & (y < eyes)
-    mask = (like & ~inner_face(points_xy, side)).astype(np.uint8)
+    features = inner_face(points_xy, side)
+    mask = (like & there & ~features).astype(np.uint8)
     mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, square(3, side))
     mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, square(7, side))
-    found = _hanging_together(mask, unlike)
+    found = _hanging_together(mask, unlike) & there & ~features
     if not (found & region).any():
         return None
+    found |= _cut_off(region & there & ~found, features) & (y < eyes)
     soft = cv2.GaussianBlur(found.astype(np.float32), (0, 0), SOFT * side)
     opacity = np.clip(2.5 * (soft - 0.5) + 0.5, 0, 1) * np.clip((eyes - y) / (FADE * apart), 0, 1)
+    away = cv2.distanceTransform((~features).astype(np.uint8), cv2.DIST_L2, 5)
+    opacity = opacity * np.clip(away / (2 * SOFT * side), 0, 1)
     return Hair(opacity=(opacity * region).astype(np.float32), colours=_coarse(pixels, found))
 
 
@@ -92,6 +98,16 @@ def _hanging_together(mask: NDArray, unlike: NDArray[np.bool_]) -> NDArray[np.bo
     seen = np.bincount(labels[unlike], minlength=count) >= least
     seen[0] = False
     return seen[labels]
+
+
+def _cut_off(rest: NDArray[np.bool_], features: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The parts of the rest of a region that do not hang together with the features."""
+    count, numbers = cv2.connectedComponents((rest | features).astype(np.uint8), connectivity=4)
+    labels = numbers.astype(np.intp)
+    face = np.zeros(count, bool)
+    face[labels[features]] = True
+    face[0] = True
+    return ~face[labels] & rest
 
 
 def _coarse(pixels: NDArray[np.uint8], where: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -25,17 +25,17 @@ from camouflage.weights import check_sums, readout_folder
 FILE = "readout.safetensors"
 WIDTH = 128
 """Of an embedding of dlib."""
-
-
 LINES = 6
+"""What is read: see `Guess`."""
 SKIN_RANGE = (1.0, 3.0)
 """Light and dark. Our choice."""
 
 
 class Guess(NamedTuple):
     """Of N embeddings: the probability of male (N,), the age (N,) in years, the probability of a
-    child (N,), how dark the skin is (N,), in `SKIN_RANGE`, and whether the face looks East Asian
-    (N,) and has a beard or a moustache (N,), in [0, 1], float32; NaN where there is no embedding.
+    child (N,), how dark the skin is (N,), in `SKIN_RANGE`, and the probabilities that the face
+    looks East Asian (N,) and that it has a beard or a moustache (N,), float32; NaN where there is
+    no embedding.
     """
 
     male: NDArray[np.float32]
@@ -49,8 +49,8 @@ class Guess(NamedTuple):
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Readout:
     """``weights`` (6, 128) and ``bias`` (6,) float32: the logit of male, the age in years, the
-    logit of a child, of at most some twelve years, how dark the skin is, East Asian or not, and
-    bearded or not.
+    logit of a child, of at most some twelve years, how dark the skin is, and the logits of East
+    Asian and of bearded.
     """
 
     weights: NDArray[np.float32]
@@ -101,8 +101,8 @@ class Readout:
             age=age,
             child=_probability(child),
             skin=np.clip(skin, *SKIN_RANGE),
-            east_asian=np.clip(east_asian, 0, 1),
-            beard=np.clip(beard, 0, 1),
+            east_asian=_probability(east_asian),
+            beard=_probability(beard),
         )
 
 

@@ -33,6 +33,7 @@ RING = 0.86
 and only if the chin is: a beard is a part of its face. Our choice."""
 
 LEAST_PX = 20
+"""Of a crop of any side: fewer are no face. Our choice."""
 
 
 class Skin(NamedTuple):

@@ -1,25 +1,25 @@
 """The recogniser of the audit: dlib's ResNet, which no part of the generation has ever seen.
 
 Davis King, "High Quality Face Recognition with Deep Metric Learning", blog.dlib.net, 2017; the
-weights are CC0, inside the package ``face_recognition_models``, found by path. Two faces of one
-person are usually closer than 0.6 in Euclidean distance.
+weights are CC0, inside the package ``face_recognition_models``, found by path and run by PyTorch
+(`network.py`). Two faces of one person are usually closer than 0.6 in Euclidean distance.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
+import torch
 
+from camouflage.audit.network import DlibNetwork
 from camouflage.errors import SettingError
 from camouflage.subjects.faces import Face
 from camouflage.weights import DLIB_RECOGNISER
 
 CHIP_PX = 150  # what the network takes
-CHIPS_AT_ONCE = 32  # of a crowd: each is a picture in memory, and more in the network
 # Where CenterFace's five points lie in chips that dlib cuts itself with its 5-point predictor:
 # the mean over 200 synthetic faces, made symmetric. Spread 3 px.
 CHIP_POINTS_XY = np.array([[47.8, 46.6], [102.2, 46.6], [75.0, 77.6], [52.2, 100.1], [97.8, 100.1]])
@@ -78,7 +78,7 @@ class Recogniser:
         if not min_eye_distance_px > 0:
             raise SettingError(f"expected min_eye_distance_px > 0, got {min_eye_distance_px}")
         self.min_eye_distance_px = min_eye_distance_px
-        self._network = _network()
+        self._network = DlibNetwork.load(DLIB_RECOGNISER.path())
         self._black: np.ndarray | None = None
 
     def embed(self, pixels: np.ndarray, faces: Sequence[Face]) -> Embeddings:
@@ -86,12 +86,23 @@ class Recogniser:
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
             raise SettingError(f"expected uint8 (H, W, 3), got {pixels.dtype} {pixels.shape}")
         rows = np.full((len(faces), 128), np.nan)
-        large = [i for i, f in enumerate(faces) if f.eye_distance_px >= self.min_eye_distance_px]
-        for start in range(0, len(large), CHIPS_AT_ONCE):
-            some = large[start : start + CHIPS_AT_ONCE]
-            chips = [_chip(pixels, faces[i].points_xy) for i in some]
-            rows[some] = np.array(self._network.compute_face_descriptor(chips))
+        for row, face in zip(rows, faces, strict=True):
+            if face.eye_distance_px >= self.min_eye_distance_px:
+                row[:] = self.embed_chip(_chip(pixels, face.points_xy))
         return Embeddings(rows=rows)
+
+    def embed_chip(self, chip: np.ndarray) -> np.ndarray:
+        """(128,) float64 of an aligned RGB chip, uint8 (150, 150, 3).
+
+        One by one: a face's last bits are the same, whoever else is in its picture.
+        """
+        if chip.dtype != np.uint8 or chip.shape != (CHIP_PX, CHIP_PX, 3):
+            raise SettingError(
+                f"expected uint8 ({CHIP_PX}, {CHIP_PX}, 3), got {chip.dtype} {chip.shape}"
+            )
+        with torch.inference_mode():
+            batch = torch.from_numpy(chip).permute(2, 0, 1)[None].float()
+            return self._network(batch)[0].double().numpy()
 
     def sees_nothing(self, embeddings: Embeddings) -> np.ndarray:
         """bool (N,): the network finds no face in these chips, so it cannot tell one from another.
@@ -99,15 +110,8 @@ class Recogniser:
         False for a face without a row.
         """
         if self._black is None:
-            black = np.zeros((CHIP_PX, CHIP_PX, 3), np.uint8)
-            self._black = np.array(self._network.compute_face_descriptor(black))
+            self._black = self.embed_chip(np.zeros((CHIP_PX, CHIP_PX, 3), np.uint8))
         return np.linalg.norm(embeddings.rows - self._black, axis=1) < NO_FACE_DISTANCE
-
-
-def _network() -> Any:
-    import dlib
-
-    return dlib.face_recognition_model_v1(str(DLIB_RECOGNISER.path()))  # type: ignore[attr-defined]
 
 
 def _chip(pixels: np.ndarray, points_xy: np.ndarray) -> np.ndarray:

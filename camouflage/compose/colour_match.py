@@ -30,22 +30,38 @@ def match_surroundings(
     the region is read, nor where ``visible`` (side, side) is False: beyond the border of a picture
     a crop repeats what may be the face.
     """
-    unit = region.shape[0] / 128
-    ring = _ring(region, RING_PX * unit)[..., None]
+    side = region.shape[0]
+    ring = _ring(region, RING_PX * side / 128)[..., None]
     if visible is not None:
         ring = ring * visible[..., None]
     difference = original.astype(np.float32) - redrawn
     ring *= _same_thing(difference, ring[..., 0] > 0)
-    difference *= ring
-    correction = np.zeros_like(difference)
-    left = np.ones_like(ring)
-    for sigma in (3.0, 8.0, 24.0):  # near the edge the near ring counts, in the middle all of it
-        weight = cv2.GaussianBlur(ring[..., 0], (0, 0), sigma * unit)[..., None]
-        mean = cv2.GaussianBlur(difference, (0, 0), sigma * unit) / np.maximum(weight, 1e-4)
-        share = left * np.clip(weight / 0.15, 0, 1)
-        correction += share * mean
-        left -= share
+    correction = _spread(difference * ring, ring)
     return np.clip(np.round(redrawn + correction), 0, 255).astype(np.uint8)
+
+
+def _spread(difference: NDArray[np.float32], weight: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The mean of what has a ``weight`` (side, side, 1), near the edge of the near ring, in the
+    middle of all of it; ``difference`` (side, side, 3) is weighted.
+
+    It is smooth, so that crops finer than 128 px are averaged first.
+    """
+    side = weight.shape[0]
+    if side >= 256:
+        small = (side // (side // 128),) * 2
+        both = np.concatenate([difference, weight], axis=-1)
+        both = cv2.resize(both, small, interpolation=cv2.INTER_AREA).astype(np.float32)
+        difference, weight = both[..., :3], both[..., 3:]
+    spread = np.zeros_like(difference)
+    left = np.ones_like(weight)
+    for sigma in (3.0, 8.0, 24.0):
+        sigma *= weight.shape[0] / 128
+        amount = cv2.GaussianBlur(weight[..., 0], (0, 0), sigma)[..., None]
+        mean = cv2.GaussianBlur(difference, (0, 0), sigma) / np.maximum(amount, 1e-4)
+        share = left * np.clip(amount / 0.15, 0, 1)
+        spread += share * mean
+        left -= share
+    return cv2.resize(spread, (side, side), interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]
 
 
 def _same_thing(difference: NDArray[np.float32], ring: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from camouflage.denoise.latents import require_finite
+from camouflage.errors import SettingError
 from camouflage.mini.upscaling import SmallUpscaler
 from camouflage.weights import load_model, upscaler_folder
 
@@ -29,16 +30,23 @@ class Upscaler:
     """A side of what it makes, in sides of what it is given."""
 
     @classmethod
-    def load(cls, name_or_path: str, *, device: torch.device | str = "cpu") -> Upscaler:
-        """What a recipe's ``upscaler`` names, in float32.
+    def load(cls, name_or_path: str, *, side: int, device: torch.device | str = "cpu") -> Upscaler:
+        """What a recipe's ``upscaler`` names, in float32, for crops of ``side`` px.
 
-        Raises `WeightsError` for what is missing, damaged, or other than its hashes say.
+        Raises:
+            SettingError: it was trained on crops of another side.
+            WeightsError: what is missing, damaged, or other than its hashes say.
         """
         folder = upscaler_folder(name_or_path)
         net = load_model(SmallUpscaler, folder, dtype=torch.float32, name=f"upscaler {folder.name}")
+        if net.config["side"] != side:
+            raise SettingError(
+                f"upscaler {name_or_path!r} is for crops of {net.config['side']} px, and the model "
+                f"draws {side} px; set it to null, or train one on such crops"
+            )
         return cls(net=net.to(device=device, memory_format=torch.channels_last))
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def __call__(self, crops: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
         """(2 side, 2 side, 3) uint8 of each crop (side, side, 3) uint8.
 

@@ -19,6 +19,7 @@ class SmallUpscaler(ModelMixin, ConfigMixin):
     Args:
         channels: of the crop's scale, of its half and of its quarter.
         layers: residual blocks at each of them; of the middle one as many on the way down as up.
+        side: of the crops, in pixels, that it was trained on.
 
     Faces are aligned, so where a pixel lies says whether it is of an eye or of a cheek: its place
     is an input. Freshly made the network enlarges and does nothing else. Un-shuffled pixels make it
@@ -30,6 +31,7 @@ class SmallUpscaler(ModelMixin, ConfigMixin):
         self,
         channels: tuple[int, int, int] = (32, 64, 128),
         layers: tuple[int, int, int] = (1, 3, 2),
+        side: int = 128,
     ) -> None:
         super().__init__()
         fine, middle, coarse = channels

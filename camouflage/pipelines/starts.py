@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from camouflage.annotators.colour import skin_colour
 from camouflage.annotators.hair import hair_in
 from camouflage.annotators.image_encoder import ImageEncoder, embed_pictures, load_image_encoder
 from camouflage.annotators.landmarks import CONTOURS, MIRROR, five_points, inner_box
-from camouflage.annotators.readout import Readout
+from camouflage.annotators.readout import Guess, Readout
 from camouflage.annotators.skin import cheeks, oval
 from camouflage.errors import SettingError
 from camouflage.mini.attributes import SmallAttributeNet
@@ -38,9 +38,13 @@ THRESHOLD = 0.8
 """Angular distance that a fake's embedding must exceed. The rule is CAMOUFLaGE-Light's, whose
 number is 1.0: with mini-light's encoder that leaves out most who have the person's skin. A face of
 the pool, photographed, is nearer than 0.7 to itself in 19 of 20. Our choice."""
-RECOGNISED = 0.8
-"""So far a fake must be from the person by the audit's recogniser too, which takes 0.6 for the same
-person; strangers are at 0.85 in the median. Our choice."""
+RECOGNISED, STRANGERS = 0.57, 0.8
+"""So far a fake must be from the person by the audit's recogniser too: farther than `FARTHER` % of
+the `LIKE` faces of the pool that look most like the person, at the least the first, a little less
+than what the audit asks of the result, and at the most the second, as strangers are mostly at 0.85.
+East Asians, black people and children are mostly within 0.6 of each other: with one limit for all
+they would get faces of others. Our choice."""
+LIKE, FARTHER = 64, 75
 FOREHEAD = 0.35
 """By so much of its height a box from the brows to the chin grows, where no detector's is known."""
 LEAST_FACES = 8
@@ -57,19 +61,19 @@ TONE_WEIGHTS = np.array([0.25, 1.0, 1.0], np.float32)
 """Of L*, a* and b* where tones are compared: the fake is brought to the person's light anyway, and
 dim light is no dark skin. Our choice."""
 
-ATTRIBUTES, SEX, AGE, CHILD, TONE, SHAPE = 0.12, 0.15, 3.5, 0.3, 6.0, 0.07
-SKIN, EAST_ASIAN, BEARD = 0.2, 0.15, 0.07
+ATTRIBUTES, SEX, AGE, CHILD, TONE, SHAPE = 0.12, 0.1, 3.5, 0.12, 6.0, 0.07
+SKIN, EAST_ASIAN, BEARD = 0.17, 0.08, 0.07
 HAIR, TURN, LIGHT = 0.07, 0.15, 10.0
 """Differences that count as much as each other when a person and a fake are compared: of the
 probabilities of attributes, summed, but of sex; of the probability of male; of ages, in years; of
-the probability of a child; of tones, in the units of `TONE_WEIGHTS`; of landmarks, in eye
-distances; of how dark skins are by the recogniser's embedding, from 1 to 3, of whether faces look
-East Asian, and of whether they have a beard, from 0 to 1; how much of the fake's face is hidden by
-hair; how far a head is turned (`_turn`), as a face that is pulled to another side has a broken
-nose; and by how much more light falls on one cheek, in L* of 8 bits. Distances of embeddings do not
-count: who is near to a person in what recognisers see is found in the person's place. Our choice,
-by eye and by how near smile, mouth and age of the `CANDIDATES` come on photographs, for a network
-that knows five attributes."""
+whether they are children, from 0 to 1; of tones, in the units of `TONE_WEIGHTS`; of landmarks, in
+eye distances; of how dark skins are by the recogniser's embedding, from 1 to 3, of whether faces
+look East Asian, and of whether they have a beard, from 0 to 1; how much of the fake's face is
+hidden by hair; how far a head is turned (`_turn`), as a face that is pulled to another side has a
+broken nose; and by how much more light falls on one cheek, in L* of 8 bits. Distances of embeddings
+do not count: who is near to a person in what recognisers see is found in the person's place. Our
+choice, by eye, by how near smile, mouth and age of the `CANDIDATES` come on photographs, for a
+network that knows five attributes, and by `benchmarks.groups`."""
 
 OWN_SHAPE = 0.4
 """So much of its own shape a fake keeps: the rest, with pose and expression, is the person's. By
@@ -93,7 +97,8 @@ class Starts:
     """Faces of ``pool`` with their ``traits``, chosen to be like somebody and to be somebody else.
 
     ``encoder`` says who is somebody else, farther than ``threshold``, ``attribute_net`` what
-    attributes a person has, and ``readout`` sex and age, by the embedding that a subject brings.
+    attributes a person has, and ``readout`` sex, age, skin, origin and beard, by the embedding that
+    a subject brings.
     """
 
     pool: FacePool
@@ -234,20 +239,26 @@ class Starts:
         attribute network's word counts.
         """
         apart = np.abs(self.traits.attributes - attributes)
-        looks: Any = apart[:, YOUNG] / ATTRIBUTES
-        if embedding is not None:
+        if embedding is None:
+            looks = apart[:, MALE] / SEX + apart[:, YOUNG] / ATTRIBUTES
+        else:
             guess = self.readout(embedding[None])
-            apart[:, MALE] = np.abs(self.traits.attributes[:, MALE] - guess.male[0])
             looks = (
-                np.abs(self.traits.ages - guess.age[0]) / AGE
-                + np.abs(self.traits.children - guess.child[0]) / CHILD
-                + np.abs(self.traits.skins - guess.skin[0]) / SKIN
-                + np.abs(self.traits.east_asian - guess.east_asian[0]) / EAST_ASIAN
-                + np.abs(self.traits.beards - guess.beard[0]) / BEARD
+                self._looks(guess)
+                + np.abs(self.traits.ages - guess.age) / AGE
+                + np.abs(self.traits.beards - guess.beard) / BEARD
             )
-        sexes = apart[:, MALE] / SEX
         apart[:, [MALE, YOUNG]] = 0
-        return apart.sum(1) / ATTRIBUTES + sexes + looks
+        return apart.sum(1) / ATTRIBUTES + looks
+
+    def _looks(self, guess: Guess) -> NDArray[np.float64]:
+        """(N,): to one person's sex, skin and origin, and whether they are a child."""
+        return (
+            np.abs(self.traits.attributes[:, MALE] - guess.male) / SEX
+            + np.abs(self.traits.children - guess.child) / CHILD
+            + np.abs(self.traits.skins - guess.skin) / SKIN
+            + np.abs(self.traits.east_asian - guess.east_asian) / EAST_ASIAN
+        )
 
     def _others(
         self, embedding: NDArray[np.float32], recognised: NDArray[np.float64] | None = None
@@ -260,7 +271,9 @@ class Starts:
         far = distances > self.threshold
         if recognised is not None:
             apart = np.linalg.norm(self.traits.recognised - recognised, axis=1)
-            far &= apart[order] > RECOGNISED
+            alike = np.argsort(self._looks(self.readout(recognised[None])), kind="stable")[:LIKE]
+            limit = np.clip(np.percentile(apart[alike], FARTHER), RECOGNISED, STRANGERS)
+            far &= apart[order] > limit
         if far.sum() >= CANDIDATES:
             return order[far]
         count = min(LEAST_OTHERS, max(CANDIDATES, len(order) // 2))

@@ -45,10 +45,10 @@ MIRRORED = [1, 0, 2, 3, 4]
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Traits:
     """Of N faces: ``tones`` (N, 5, 3), ``attributes`` (N, 40), of which Male is `Readout`'s,
-    ``ages`` (N,) in years, ``children`` (N,), the probability of one, ``skins`` (N,), how dark they
-    are, ``east_asian`` (N,), whether they look it, ``beards`` (N,), whether they have one, ``hair``
-    (N,), the share of the face that hangs in it, and ``recognised`` (N, 128), what the audit's
-    recogniser makes of them; float32.
+    ``ages`` (N,) in years, ``children`` (N,), whether they are a child's, ``skins`` (N,), how dark
+    they are, ``east_asian`` (N,), whether they look it, ``beards`` (N,), whether they have one,
+    ``hair`` (N,), the share of the face that hangs in it, and ``recognised`` (N, 128), what the
+    audit's recogniser makes of them; float32.
     """
 
     tones: NDArray[np.float32]

@@ -21,6 +21,12 @@ Our choice, no paper gives it."""
 EYE_HEIGHT = 0.46
 """Height of the eye line as a fraction of the side, from above. Our choice."""
 
+DETAIL = 2.4 / 128
+"""Detail is what a blur of that sigma, a fraction of the side, takes away. Our choice, by eye."""
+
+MARGIN = 3
+"""So many pixels around a crop are averaged with it: what bilinear sampling at its edge reads."""
+
 # Right eye, left eye, nose, right and left mouth corner (as seen, from the left), in units of the
 # eye distance, relative to the middle between the eyes. Proportions of the usual frontal template
 # of face recognition (Deng et al. 2019, arXiv 1801.07698).
@@ -88,7 +94,7 @@ class AlignedCrop:
         Outside the picture its border pixels are continued; reflection would put a second face
         there. A much smaller crop is averaged, not sampled, so that it has no aliasing.
         """
-        pixels, matrix = _shrunk(pixels, self.matrix)
+        pixels, matrix = _shrunk(pixels, self.matrix, self.side)
         return cv2.warpAffine(  # type: ignore[return-value]
             pixels,
             matrix,
@@ -147,6 +153,18 @@ def sharpened(pixels: NDArray[np.uint8], amount: float) -> NDArray[np.uint8]:
     return np.clip(np.round(exact + amount * fine), 0, 255).astype(np.uint8)
 
 
+def detailed(
+    pixels: NDArray[np.uint8], source: NDArray[np.uint8], amount: float | NDArray[np.float32]
+) -> NDArray[np.uint8]:
+    """A crop (side, side, 3) in which ``amount``, one or (side, side, 1), of what is finer than
+    `DETAIL` is that of ``source`` (side, side, 3).
+    """
+    sigma = DETAIL * pixels.shape[0]
+    apart = source.astype(np.float32) - pixels
+    fine = apart - cv2.GaussianBlur(apart, (0, 0), sigma)
+    return np.clip(np.round(pixels + amount * fine), 0, 255).astype(np.uint8)
+
+
 def _transform(matrix: NDArray[np.float64], points_xy: NDArray) -> NDArray[np.float64]:
     return np.asarray(points_xy, dtype=np.float64) @ matrix[:, :2].T + matrix[:, 2]
 
@@ -157,14 +175,26 @@ def _chain(after: NDArray[np.float64], before: NDArray[np.float64]) -> NDArray[n
 
 
 def _shrunk(
-    pixels: NDArray[np.uint8], matrix: NDArray[np.float64]
+    pixels: NDArray[np.uint8], matrix: NDArray[np.float64], side: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     """The part of the picture that the crop sees, averaged to at most twice the crop's detail."""
-    factor = int(1 / max(np.hypot(matrix[0, 0], matrix[1, 0]), 1e-9) / 1.0)
+    factor = int(1 / max(np.hypot(matrix[0, 0], matrix[1, 0]), 1e-9))
+    factor = min(factor, max(pixels.shape[:2]))
     if factor < 2:
         return pixels, matrix
-    height, width = (max(n // factor, 1) for n in pixels.shape[:2])
-    small = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
-    sx, sy = pixels.shape[1] / width, pixels.shape[0] / height
-    up = np.array([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2]])
+    corners = np.array([[0, 0], [side, 0], [0, side], [side, side]])
+    seen = _transform(cv2.invertAffineTransform(matrix).astype(np.float64), corners)
+    limit = np.array(pixels.shape[1::-1])
+    low = np.clip(np.floor(seen.min(0)) - MARGIN * factor, 0, limit - 1).astype(int)
+    low -= low % factor  # the same blocks, whatever crop of the picture it is
+    high = np.clip(np.ceil(seen.max(0)) + MARGIN * factor, low + 1, limit).astype(int)
+    missing = (low - high) % factor
+    near = cv2.copyMakeBorder(
+        pixels[low[1] : high[1], low[0] : high[0]],
+        *(0, int(missing[1]), 0, int(missing[0])),
+        cv2.BORDER_REPLICATE,
+    )
+    small = cv2.resize(near, None, fx=1 / factor, fy=1 / factor, interpolation=cv2.INTER_AREA)
+    shift = low + (factor - 1) / 2
+    up = np.array([[factor, 0, shift[0]], [0, factor, shift[1]]], dtype=np.float64)
     return small, _chain(matrix, up)  # type: ignore[return-value]

@@ -29,7 +29,7 @@ AsJson = Annotated[
 
 SIZES = {
     "tiny": "random weights, for tests; its results never pass",
-    "mini": "faces at 128 px, on a CPU, offline; inside this package",
+    "mini": "faces at 128 px, and upscaled to 256, on a CPU, offline; inside this package",
     "mini-light": "the same by CAMOUFLaGE-Light: a face swap and fewer steps; inside this package",
     "sd15": "scenes at 512 px and more, on a GPU; of the weights below",
     "sd15-light": "the same by CAMOUFLaGE-Light; of the weights below and adapters of one's own",

@@ -116,7 +116,8 @@ def local_folder(name_or_path: str | Path, *, variant: str | None = None, **hub:
 def weights_of(model: str, *, start_pool: str | None = None, upscaler: str | None = None) -> str:
     """What a manifest says of the weights; the name itself for ``tiny``.
 
-    With a ``start_pool`` or an ``upscaler``, one hash over all of them.
+    With a ``start_pool`` or an ``upscaler``, one hash over all of them; what chooses from a pool,
+    the readout, is in it.
 
     One hash over the names and hashes of a folder's weights and configurations, which are checked
     as well, and read once for both. That of ``sd15`` is over the entries of its group, and over
@@ -134,7 +135,9 @@ def weights_of(model: str, *, start_pool: str | None = None, upscaler: str | Non
         found = digests_of(start_pool_folder(start_pool))
         read = ("pool/", "image_encoder/", "attribute_net/", "starts.safetensors")
         used = {k: v for k, v in found.items() if k.startswith(read)}
-        return _hash_of({"model": weights_of(model), "start_pool": _hash_of(used)})
+        read_out = _hash_of(digests_of(readout_folder()))
+        parts = {"model": weights_of(model), "start_pool": _hash_of(used), "readout": read_out}
+        return _hash_of(parts)
     if model == "tiny":
         return model
     if model == "sd15":
@@ -148,6 +151,7 @@ def weights_of(model: str, *, start_pool: str | None = None, upscaler: str | Non
         found = {name: digests_of(folder) for name, folder in both.items()}
         check_folder(both["mini"], needs_sums=True, digests=found["mini"])
         check_sums(both["light"], digests=found["light"])
+        found["readout"] = digests_of(readout_folder())
         return _hash_of({f"{part}/{k}": v for part, one in found.items() for k, v in one.items()})
     folder = _folder(model, variant=None)
     digests = digests_of(folder)

@@ -72,7 +72,9 @@ def _photos(tmp_path):
 @pytest.fixture(name="anonymizer", scope="module")
 def _anonymizer():
     made = Anonymizer.from_recipe(
-        Recipe.load("mini").changed({"model": "tiny", "steps": 2, "strength": 1.0})
+        Recipe.load("mini").changed(
+            {"model": "tiny", "upscaler": None, "steps": 2, "strength": 1.0}
+        )
     )
     made.detector = Faces()  # type: ignore[assignment]
     return made

@@ -29,7 +29,9 @@ def test_the_pictures_have_the_sizes_they_are_named_for():
 
 @pytest.fixture(scope="module", name="anonymizer")
 def _anonymizer():
-    recipe = Recipe.load("mini").changed({"model": "tiny", "steps": 2, "strength": 1.0})
+    recipe = Recipe.load("mini").changed(
+        {"model": "tiny", "upscaler": None, "steps": 2, "strength": 1.0}
+    )
     return Anonymizer.from_recipe(recipe)
 
 

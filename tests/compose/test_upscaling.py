@@ -14,7 +14,7 @@ from skimage.data import astronaut
 from camouflage.anonymizer import Anonymizer
 from camouflage.compose import compose
 from camouflage.compose.upscaling import Upscaler
-from camouflage.errors import SettingError, WeightsError
+from camouflage.errors import NonFiniteResult, OutOfMemory, SettingError, WeightsError
 from camouflage.mini.upscaling import SmallUpscaler
 from camouflage.picture import Picture
 from camouflage.recipe import Recipe
@@ -77,13 +77,11 @@ def test_it_sees_what_was_drawn_and_nothing_else(anonymizer):
     drawn = np.full((128, 128, 3), 120, np.uint8)
     noise = np.random.default_rng(0).integers(0, 256, subject.finer.shape).astype(np.uint8)
     other = replace(subject, finer=noise)
-    assert np.array_equal(
-        plain._finished([subject], [drawn])[0], plain._finished([other], [drawn])[0]
-    )
+    assert np.array_equal(plain._finished(subject, drawn), plain._finished(other, drawn))
 
 
 def test_several_crops_are_each_their_own():
-    upscaler = Upscaler.load("mini")
+    upscaler = Upscaler.load("mini", side=128)
     crops = [
         np.random.default_rng(i).integers(0, 256, (128, 128, 3)).astype(np.uint8) for i in (0, 1)
     ]
@@ -99,7 +97,7 @@ def test_a_folder_of_ones_own_is_taken_and_a_damaged_one_is_not(tmp_path):
     net.save_pretrained(tmp_path / "own")
     write_sums(tmp_path / "own")
     pixels = np.random.default_rng(0).integers(0, 256, (128, 128, 3)).astype(np.uint8)
-    (made,) = Upscaler.load(str(tmp_path / "own"))([pixels])
+    (made,) = Upscaler.load(str(tmp_path / "own"), side=128)([pixels])
     plain = torch.nn.functional.interpolate(
         torch.from_numpy(pixels).permute(2, 0, 1)[None].float(), scale_factor=2, mode="bicubic"
     )
@@ -107,9 +105,41 @@ def test_a_folder_of_ones_own_is_taken_and_a_damaged_one_is_not(tmp_path):
     weights = tmp_path / "own" / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-4] + b"oops")
     with pytest.raises(WeightsError, match="diffusion_pytorch_model"):
-        Upscaler.load(str(tmp_path / "own"))
+        Upscaler.load(str(tmp_path / "own"), side=128)
     with pytest.raises(WeightsError, match="expected mini or the folder"):
         upscaler_folder(str(tmp_path / "nowhere"))
+
+
+def test_values_that_are_no_colours_are_refused():
+    net = SmallUpscaler()
+    torch.nn.init.constant_(net.difference.bias, float("nan"))
+    with pytest.raises(NonFiniteResult, match="set upscaler to null"):
+        Upscaler(net=net)([np.zeros((128, 128, 3), np.uint8)])
+
+
+def test_one_for_crops_of_another_side_is_refused():
+    recipe = Recipe.load("mini").changed({"model": "tiny", "start_pool": None})
+    with pytest.raises(SettingError, match="is for crops of 128 px, and the model draws 64 px"):
+        Anonymizer.from_recipe(recipe)
+
+
+def test_when_the_upscaler_has_no_memory_nothing_is_drawn_again(anonymizer, monkeypatch):
+    """Half a batch would not help it: it takes one crop at a time."""
+    _, subject = subject_at(anonymizer, 2.0)
+    drawn = []
+
+    def draw(self, batch, key, attempt):
+        drawn.append(len(batch))
+        return [one.pixels for one in batch]
+
+    def fails(self, crops):
+        raise MemoryError
+
+    monkeypatch.setattr(BaseRedrawer, "_drawn", draw)
+    monkeypatch.setattr(Upscaler, "__call__", fails)
+    with pytest.raises(OutOfMemory):
+        anonymizer.redrawer.crops([subject] * 3, "key")
+    assert drawn == [3]
 
 
 def test_the_manifests_weights_tell_upscalers_apart(tmp_path):

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from camouflage import Anonymizer
-from camouflage.annotators.landmarks import CONTOURS, MIRROR, face_region
+from camouflage.annotators.landmarks import CONTOURS, MIRROR, face_region, five_points
 from camouflage.annotators.readout import Readout
+from camouflage.annotators.skin import inner_face
 from camouflage.attempts import Subject
 from camouflage.errors import SettingError
 from camouflage.mini.attributes import SmallAttributeNet
@@ -23,6 +24,7 @@ from camouflage.pipelines.starts import (
     LIGHT,
     OWN_SHAPE,
     RECOGNISED,
+    STRANGERS,
     THRESHOLD,
     Starts,
     towards,
@@ -202,17 +204,36 @@ TOLERANCES = {
 
 def test_the_recogniser_says_who_is_somebody_else(starts, points):
     """What it takes for nearly the same face is not taken, whatever the encoder says."""
-    person = replace(
-        subject_of(starts.pool.face(7).pixels, points),
-        embedding=starts.traits.recognised[9].astype(np.float64),
-    )
-    order = starts._likest(person, starts._colours(person))
-    apart = np.linalg.norm(starts.traits.recognised - starts.traits.recognised[9], axis=1)
-    assert 9 not in order
-    assert apart[order].min() > RECOGNISED
-    assert len(order) >= CANDIDATES
-    far = np.linalg.norm(starts.pool.embeddings - starts.pool.embeddings[7], axis=1) > THRESHOLD
-    assert (far & (apart <= RECOGNISED)).sum() > 3, "the encoder alone would have taken them"
+    traits, embeddings = starts.traits, starts.pool.embeddings
+    encoder_says = np.linalg.norm(embeddings - embeddings[7], axis=1) > THRESHOLD + 1e-3
+    left_out = []
+    for index in (9, 240, 700):
+        recognised = traits.recognised[index].astype(np.float64)
+        person = replace(subject_of(starts.pool.face(7).pixels, points), embedding=recognised)
+        order = starts._likest(person, starts._colours(person))
+        apart = np.linalg.norm(traits.recognised - recognised, axis=1)
+        assert index not in order
+        assert apart[order].min() > RECOGNISED
+        assert len(order) >= CANDIDATES
+        others = starts._others(embeddings[7], recognised)
+        assert set(np.flatnonzero(encoder_says & (apart > STRANGERS))) <= set(others)
+        left_out.append((encoder_says & (apart <= RECOGNISED)).sum())
+    assert max(left_out) > 20, "the encoder alone would have taken them"
+
+
+@pytest.mark.parametrize("look", ["east_asian", "children"])
+def test_who_is_near_to_all_alike_gets_somebody_alike_all_the_same(starts, look):
+    """The recogniser has all of them near each other: one limit would leave them strangers."""
+    has = getattr(starts.traits, look) > 0.8
+    recognised = starts.traits.recognised.astype(np.float64)
+    alike = []
+    for index in np.flatnonzero(has)[::20]:
+        apart = np.linalg.norm(recognised - recognised[index], axis=1)
+        assert (apart[has] > STRANGERS).mean() < 0.05
+        others = starts._others(starts.pool.embeddings[index], recognised[index])
+        assert apart[others].min() > RECOGNISED
+        alike.append(has[others].sum())
+    assert np.mean(np.array(alike) >= 2 * CANDIDATES) > 0.8
 
 
 def test_where_nobody_is_far_enough_those_nearest_to_the_recogniser_are_not_taken(starts):
@@ -242,6 +263,25 @@ def test_the_recogniser_reads_sex_and_age(starts, points):
     men = np.flatnonzero(male > 0.9)
     young, old = (taken(int(index)) for index in men[ages[men].argsort()[[5, -5]]])
     assert ages[young].mean() < ages[old].mean() - 3
+
+
+@pytest.mark.parametrize("look", ["skins", "east_asian", "beards"])
+def test_the_recogniser_reads_looks(starts, points, look, monkeypatch):
+    """All else equal, men with the embedding of one who has the look, and of one who has not."""
+    traits = starts.traits
+    average = traits.attributes.mean(0)
+    nothing = np.zeros(len(starts.pool))
+    monkeypatch.setattr(Starts, "_attributes", lambda *_: average)
+    monkeypatch.setattr(Starts, "_tone_differences", lambda *_, **__: nothing)
+    monkeypatch.setattr(Starts, "_differences", lambda *_: nothing)
+    has = getattr(traits, look)
+    men = np.flatnonzero((traits.attributes[:, MALE] > 0.9) & (traits.children < 0.1))
+    subject = subject_of(starts.pool.face(7).pixels, points)
+    taken = []
+    for index in men[has[men].argsort()[[-3, 3]]]:
+        person = replace(subject, embedding=traits.recognised[index].astype(np.float64))
+        taken.append(starts._likest(person, starts._colours(person))[:CANDIDATES])
+    assert has[taken[0]].mean() > has[taken[1]].mean() + 0.2 * np.ptp(has[men])
 
 
 def test_a_fake_keeps_a_part_of_its_shape_and_the_oval_is_the_persons(starts, points):
@@ -317,6 +357,38 @@ def test_of_the_person_the_start_has_coarse_colours_alone(starts, points, monkey
     ]
     assert fine[0] > 5
     assert fine[1] < 0.1 * fine[0]
+
+
+def test_of_the_persons_hair_the_start_has_coarse_colours_alone(starts, points, monkeypatch):
+    """A fringe in strands, over brows and eyes of other persons: no strand and no feature is left,
+    and the fringe is.
+    """
+    monkeypatch.setattr(Starts, "_likest", lambda *_: np.arange(CANDIDATES))
+    region, features = face_region(points, SIDE), inner_face(points, SIDE)
+    skin, hair = np.array((190, 150, 130)), np.array((50, 38, 30))
+    right, left = five_points(points)[:2]
+    line = (right[1] + left[1]) / 2 - 0.45 * (left[0] - right[0])
+    fringe = (np.arange(SIDE) < line)[:, None, None] * np.ones((SIDE, SIDE, 1), bool)
+    bald = start_of(starts, subject_of(np.full((SIDE, SIDE, 3), skin, np.uint8), points), points)
+    given, made = [], []
+    for seed in (0, 1):
+        random = np.random.default_rng(seed)
+        person = np.where(fringe, hair + random.normal(0, 10, (1, SIDE, 1)), skin)
+        person = person + random.normal(0, 40, person.shape) * features[..., None]
+        person = person.clip(0, 255).astype(np.uint8)
+        given.append(person)
+        made.append(start_of(starts, subject_of(person, points), points))
+    where = region & fringe[..., 0] & ~features
+    where &= np.arange(SIDE)[:, None] < line - 4
+    apart = np.abs(bald.astype(int) - made[0])[where].mean()
+    assert apart > 40, "the fringe is there"
+    for inside in (where, features):
+        fine = [
+            np.abs(finer_than(one, 6) - finer_than(two, 6))[inside].mean()
+            for one, two in (given, made)
+        ]
+        assert fine[0] > 5
+        assert fine[1] < 0.15 * fine[0]
 
 
 def finer_than(picture, sigma) -> np.ndarray:

@@ -68,7 +68,8 @@ def parts() -> dict:
 @pytest.fixture
 def anonymizer(parts) -> Callable[..., Anonymizer]:
     def make(paint: Callable, **changes) -> Anonymizer:
-        recipe = Recipe.load("mini").changed({"ladder": [RUNG], **changes})
+        plain = {"ladder": [RUNG], "upscaler": None}
+        recipe = Recipe.load("mini").changed({**plain, **changes})
         return Anonymizer(recipe, pipeline=FakePipeline(paint), **parts)  # type: ignore[arg-type]
 
     return make

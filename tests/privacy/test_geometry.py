@@ -9,8 +9,9 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from camouflage.attempts import Subject
 from camouflage.audit.kept import Kept
-from camouflage.compose import Patch, compose
+from camouflage.compose import compose
 from camouflage.errors import SettingError
 from camouflage.subjects.cover import MARGIN, aligned_crop, covered, crop_of, ellipse
 from camouflage.subjects.crops import AlignedCrop, align, template
@@ -51,16 +52,25 @@ def crop_for(face: Face) -> AlignedCrop:
         raise
 
 
-def pasted(face: Face, size_hw: tuple[int, int]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """A white face in a black picture, where it must be at the least; the light is left alone."""
+def pasted(
+    face: Face, size_hw: tuple[int, int], *, fine: int = 1
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """A white face in a black picture, where it must be at the least; the light is left alone.
+    ``fine``: by how much its crop is finer than what the model draws, as an upscaler makes it.
+    """
     crop = crop_for(face)
-    white = np.full((SIDE, SIDE, 3), 255, np.uint8)
+    subject = Subject(
+        name="face",
+        crop=crop,
+        pixels=np.zeros((SIDE, SIDE, 3), np.uint8),
+        region=covered(face, crop),
+        points_xy=None,
+    )
+    patch = subject.patch(np.full((fine * SIDE, fine * SIDE, 3), 255, np.uint8))
     picture = np.zeros((*size_hw, 3), np.uint8)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("camouflage.compose.paste.match_surroundings", lambda new, *_, **__: new)
-        result, changed = compose(
-            picture, [Patch(crop=crop, pixels=white, region=covered(face, crop))]
-        )
+    with pytest.MonkeyPatch.context() as light:
+        light.setattr("camouflage.compose.paste.match_surroundings", lambda new, *_, **__: new)
+        result, changed = compose(picture, [patch])
     assert not picture.any()
     assert not result[~changed].any(), "changed beyond its own mask"
     return result, changed
@@ -73,20 +83,22 @@ def shown(shape: NDArray[np.bool_], box: Box, size_hw: tuple[int, int]) -> NDArr
     return mask
 
 
+@pytest.mark.parametrize("fine", [1, 2])
 @settings(max_examples=200)
 @given(scene=scenes(), data=st.data())
-def test_all_of_a_given_box_is_opaque_whatever_its_points_say(scene, data):
+def test_all_of_a_given_box_is_opaque_whatever_its_points_say(scene, data, fine):
     size_hw, box = scene
     points = data.draw(st.one_of(st.just(average_points(box)), points_at(box)))
     face = GivenFace(box_xyxy=box, points_xy=points, score=1.0)
-    result, changed = pasted(face, size_hw)
+    result, changed = pasted(face, size_hw, fine=fine)
     inside = shown(ellipse(box), box, size_hw)
     assert changed[inside].all()
     assert (result[inside] == 255).all(), "the original shows through"
 
 
+@pytest.mark.parametrize("fine", [1, 2])
 @given(scene=scenes(), data=st.data())
-def test_all_of_a_mask_is_opaque(scene, data):
+def test_all_of_a_mask_is_opaque(scene, data, fine):
     size_hw, box = scene
     shape = np.zeros((box[3] - box[1], box[2] - box[0]), bool)
     for _ in range(data.draw(st.integers(1, 4))):  # dots, lines, corners
@@ -96,7 +108,7 @@ def test_all_of_a_mask_is_opaque(scene, data):
         )
         shape[y : y + data.draw(st.integers(1, 40)), x : x + data.draw(st.integers(1, 40))] = True
     face = GivenFace(box_xyxy=box, points_xy=average_points(box), score=0.0, mask=shape)
-    result, _ = pasted(face, size_hw)
+    result, _ = pasted(face, size_hw, fine=fine)
     assert (result[shown(shape, box, size_hw)] == 255).all()
 
 
@@ -110,11 +122,12 @@ def test_what_was_found_at_a_given_place_is_covered_with_it(scene, other):
         assert (result[shown(ellipse(place), place, size_hw)] == 255).all()
 
 
+@pytest.mark.parametrize("fine", [1, 2])
 @given(scene=scenes(), data=st.data())
-def test_of_a_found_face_too_nothing_is_cut(scene, data):
+def test_of_a_found_face_too_nothing_is_cut(scene, data, fine):
     size_hw, box = scene
     face = Face(box_xyxy=box, points_xy=data.draw(points_at(box)), score=0.9)
-    result, _ = pasted(face, size_hw)
+    result, _ = pasted(face, size_hw, fine=fine)
     assert (result[shown(ellipse(box), box, size_hw)] == 255).all()
 
 

@@ -12,6 +12,7 @@ import training.draw_pool
 import training.export
 import training.label_attributes
 import training.prepare
+import training.readout
 import training.report
 import training.report_identity
 from camouflage.cli import app
@@ -25,6 +26,7 @@ COMMANDS = {
     "report_identity": training.report_identity.main,
     "label_attributes": training.label_attributes.main,
     "draw_pool": training.draw_pool.main,
+    "readout": training.readout.main,
 }
 
 
