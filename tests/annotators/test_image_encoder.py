@@ -159,9 +159,12 @@ def test_either_kind_comes_back_from_its_folder(encoder, tmp_path):
     again = load_image_encoder(tmp_path / "encoder")
     assert type(again) is type(encoder)
     assert not again.training
+    saved, loaded = encoder.state_dict(), again.state_dict()
+    assert saved.keys() == loaded.keys()
+    assert all(torch.equal(saved[name], loaded[name]) for name in saved)
     pixels = [picture(40, 50)]
-    assert torch.equal(penultimate(again, pixels), penultimate(encoder, pixels))
-    assert np.array_equal(embed_pictures(again, pixels), embed_pictures(encoder, pixels))
+    # 1e-6: where weights lie in memory decides how a product of matrices is summed
+    assert embed_pictures(again, pixels) == pytest.approx(embed_pictures(encoder, pixels), abs=1e-6)
 
 
 def test_a_folder_without_weights_is_refused(encoder, tmp_path):
