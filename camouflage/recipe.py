@@ -166,9 +166,10 @@ class BaseRecipe(Recipe):
     original, as published; then only a ``strength`` of 1 starts from noise, below it what is drawn
     keeps something of it.
     """
-    start_detail: Annotated[float, Field(ge=0, le=1)]
-    """How much of the finest detail of a redrawn crop is that of the pool's face it started from,
-    1 = all. Without a ``start_pool`` none is, whatever this says."""
+    start_share: Annotated[float, Field(ge=0, le=1)]
+    """How much a redrawn crop has of the start's colours, of its finest detail and, towards the
+    face's edge, of the start itself (`camouflage.redraw_base.on_start`), 1 = all; the less the
+    nearer a_s is to 0. Without a ``start_pool`` nothing is, whatever this says."""
     identity: Literal["learned", "analytic"]
     """The identity function: the identity ControlNet, or its closed form."""
     control_weights: dict[str, Weight]

@@ -31,6 +31,11 @@ INSIDE, SOFT = 0.85, 0.024
 """Of a face: up to where in its oval, by radius, the detail of a start is better than what the
 model draws, and over how much, in sides, one goes over into the other. Our choice, by eye."""
 
+MIDDLE, OVER, AT_EDGE = 0.9, 0.06, 0.5
+"""So far in the oval, by radius, all counts that the model draws; over so much, in sides, it comes
+to count `AT_EDGE`: brows, eyes, nose and mouth say who somebody is, and at jaw and hairline what
+pushes away from the original draws outlines. Our choice, by eye and by figures."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Steering:
@@ -96,22 +101,11 @@ class BaseRedrawer(Redrawer):
         shapes = self.shapes(batch, key, attempt, fakes)
         maps, starts = self._maps(batch, shapes), self._starts(batch, shapes, fakes)
         drawn = self._run(pictures, maps, self.recipe.prompt, names, key, attempt, starts=starts)
-        if starts is None:  # there is no detail but the original's
+        scale, _ = self.numbers(self.recipe.ladder[attempt])
+        amount = self.recipe.start_share * min(scale, 1.0)  # a_s = 0 leads back to the original
+        if starts is None or amount == 0:
             return drawn
-        return [self._detailed(*three) for three in zip(batch, drawn, starts, strict=True)]
-
-    def _detailed(
-        self, subject: Subject, drawn: NDArray[np.uint8], start: NDArray[np.uint8]
-    ) -> NDArray[np.uint8]:
-        """With the detail of the start inside the face: at its edge and in hair there is none."""
-        points_xy, side = subject.points_xy, start.shape[0]
-        assert points_xy is not None  # noqa: S101  an aligned face has landmarks
-        inside = oval(points_xy, side, INSIDE).astype(np.float32)
-        share = self.recipe.start_detail * cv2.GaussianBlur(inside, (0, 0), SOFT * side)
-        hair = hair_in(subject.pixels, subject.region, points_xy, visible=subject.visible)
-        if hair is not None:
-            share = share * (1 - hair.opacity)
-        return detailed(drawn, start, np.asarray(share[..., None], np.float32))
+        return [on_start(*three, amount) for three in zip(batch, drawn, starts, strict=True)]
 
     def _run_steered(
         self, pictures: list[NDArray[np.uint8]], names: list[str], key: str, attempt: int
@@ -262,3 +256,37 @@ class BaseRedrawer(Redrawer):
             output_type="pil",
         )
         return [np.asarray(image) for image in output.images]
+
+
+def on_start(
+    subject: Subject, drawn: NDArray[np.uint8], start: NDArray[np.uint8], amount: float
+) -> NDArray[np.uint8]:
+    """A crop (side, side, 3) as the model drew it, with the colours of the ``start`` (side, side,
+    3), its finest detail inside the face (in hair it has none), and towards the face's edge most of
+    the start itself: by an ``amount`` from 0 to 1.
+    """
+    points_xy, side = subject.points_xy, start.shape[0]
+    assert points_xy is not None  # noqa: S101  an aligned face has landmarks
+    fine = np.float32(amount) * _soft_oval(points_xy, side, INSIDE, SOFT)
+    hair = hair_in(subject.pixels, subject.region, points_xy, visible=subject.visible)
+    if hair is not None:
+        fine = fine * (1 - hair.opacity)
+    shown = detailed(drawn, start, np.asarray(fine[..., None], np.float32))
+    lab, start_lab = (cv2.cvtColor(x, cv2.COLOR_RGB2LAB) for x in map(_unit, (shown, start)))
+    lab[..., 1:] += amount * (start_lab - lab)[..., 1:]
+    coloured = 255 * np.clip(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB), 0, 1)
+    edge = 1 - _soft_oval(points_xy, side, MIDDLE, OVER)[..., None]
+    share = amount * (1 - AT_EDGE) * edge
+    return np.round(coloured + share * (start - coloured)).astype(np.uint8)
+
+
+def _soft_oval(
+    points_xy: NDArray[np.float64], side: int, size: float, soft: float
+) -> NDArray[np.float32]:
+    """(side, side) in [0, 1], 1 in the oval of ``size``; ``soft`` in sides."""
+    inside = oval(points_xy, side, size).astype(np.float32)
+    return cv2.GaussianBlur(inside, (0, 0), soft * side)  # type: ignore[return-value]
+
+
+def _unit(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return pixels.astype(np.float32) / np.float32(255)

@@ -17,7 +17,7 @@ from camouflage.anonymizer import Anonymizer
 from camouflage.errors import WeightsError
 from camouflage.picture import Picture
 from camouflage.recipe import Recipe
-from camouflage.redraw_base import BaseRedrawer
+from camouflage.redraw_base import AT_EDGE, BaseRedrawer
 from camouflage.weights import mini_light_folder, readout_folder, weights_of, write_sums
 
 
@@ -80,40 +80,79 @@ def test_without_a_pool_the_start_is_the_original(subject):
     assert len(plain.redrawer.shown(subject, "key")) == 1 + len(plain.redrawer.control_weights)
 
 
-def test_the_finest_detail_is_that_of_the_start(anonymizer, subject, monkeypatch):
-    """As much of it as the recipe says; what is coarser is what the model drew."""
+@pytest.fixture(scope="module")
+def on_starts(anonymizer, subject):
+    """By share and a_s: a crop whose model "drew" the person's mirror image, and the start."""
     drawn = cv2.GaussianBlur(subject.pixels, (0, 0), 1.0)[:, ::-1].copy()
-    monkeypatch.setattr(BaseRedrawer, "_run", lambda *_, **__: [drawn])
     start = anonymizer.redrawer.starts([subject], "key")[0]
     made = {}
-    for amount in (0.0, 0.5, 1.0):
-        recipe = Recipe.load("mini").changed({"start_detail": amount})
-        redrawer = BaseRedrawer(recipe=recipe, pipeline=anonymizer.pipeline)
-        made[amount] = redrawer._drawn([subject], "key", 0)[0]
-    assert np.array_equal(made[0.0], drawn)
-    hair = hair_in(subject.pixels, subject.region, subject.points_xy).opacity
-    assert np.array_equal(made[1.0][hair == 1], drawn[hair == 1]), "a start has none there"
-    assert (hair == 1).sum() > 200
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BaseRedrawer, "_run", lambda *_, **__: [drawn])
+        for share, scale in ((0.0, 2.0), (0.5, 2.0), (1.0, 2.0), (1.0, 0.0), (1.0, 0.5)):
+            change = {"start_share": share, "anonymization_scale": scale}
+            recipe = Recipe.load("mini").changed(change)
+            redrawer = BaseRedrawer(recipe=recipe, pipeline=anonymizer.pipeline)
+            made[share, scale] = redrawer._drawn([subject], "key", 0)[0]
+    return drawn, start, made
 
-    face = oval(subject.points_xy, len(drawn), 0.7)
-    far = ~oval(subject.points_xy, len(drawn), 1.1)
-    assert np.array_equal(made[1.0][far], drawn[far]), "nor outside the face"
-    bare = face & (hair == 0)
+
+def test_the_share_of_the_start_is_as_the_recipe_and_the_scale_say(on_starts):
+    drawn, _, made = on_starts
+    assert np.array_equal(made[0.0, 2.0], drawn)
+    assert np.array_equal(made[1.0, 0.0], drawn), "a_s = 0 is the way back to the original"
+    assert np.array_equal(made[1.0, 0.5], made[0.5, 2.0])
+    assert not np.array_equal(made[1.0, 2.0], made[0.5, 2.0])
+
+
+def test_the_finest_detail_is_that_of_the_start(subject, on_starts):
+    """What is coarser is what the model drew, in its middle; in hair a start has no detail."""
+    drawn, start, made = on_starts
+    side = len(drawn)
+    hair = hair_in(subject.pixels, subject.region, subject.points_xy).opacity
+    bare = oval(subject.points_xy, side, 0.6) & (hair == 0)
 
     def parts(pixels):
-        coarse = cv2.GaussianBlur(pixels.astype(float), (0, 0), 12.0)
-        return coarse, pixels - cv2.GaussianBlur(pixels.astype(float), (0, 0), 0.8)
+        light = cv2.cvtColor(pixels, cv2.COLOR_RGB2LAB)[..., 0].astype(float)
+        return (cv2.GaussianBlur(light, (0, 0), 6.0), light - cv2.GaussianBlur(light, (0, 0), 0.8))
 
-    near, off = np.abs(parts(made[1.0])[0] - parts(drawn)[0]).mean(), 20
-    assert near < 1 < off < np.abs(parts(start)[0] - parts(drawn)[0]).mean()
-    unlike = [np.abs(parts(one)[1] - parts(start)[1])[bare].mean() for one in made.values()]
+    whole = parts(made[1.0, 2.0])
+    assert np.abs(whole[0] - parts(drawn)[0])[bare].mean() < 2
+    assert np.abs(parts(start)[0] - parts(drawn)[0])[bare].mean() > 10
+    amounts = (0.0, 0.5, 1.0)
+    unlike = [np.abs(parts(made[x, 2.0])[1] - parts(start)[1])[bare].mean() for x in amounts]
     assert unlike[2] < 0.3 * unlike[0]
     assert unlike[2] < unlike[1] < unlike[0]
 
 
+def test_the_colours_are_those_of_the_start(subject, on_starts):
+    """Of any lightness: in the middle of the face, where the lightness is the model's."""
+    drawn, start, made = on_starts
+    bare = oval(subject.points_xy, len(drawn), 0.6)
+    lab = [
+        cv2.cvtColor(one.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[bare][:, 1:]
+        for one in (drawn, start, made[1.0, 2.0])
+    ]
+    assert np.abs(lab[0] - lab[1]).mean() > 2
+    assert np.abs(lab[2] - lab[1]).mean() < 0.5
+
+
+def test_towards_the_edge_it_goes_over_into_the_start(subject, on_starts):
+    """What pushes away from the original draws outlines there."""
+    drawn, start, made = on_starts
+    side = len(drawn)
+    light = [
+        cv2.cvtColor(one, cv2.COLOR_RGB2LAB)[..., 0].astype(float)
+        for one in (drawn, start, made[1.0, 2.0])
+    ]
+    edge = ~oval(subject.points_xy, side, 1.25)
+    assert np.abs(light[0] - light[1])[edge].mean() > 15
+    expected = AT_EDGE * light[0] + (1 - AT_EDGE) * light[1]
+    assert np.abs(light[2] - expected)[edge].mean() < 4
+
+
 def test_without_a_pool_no_detail_is_the_originals(anonymizer, subject, monkeypatch):
     recipe = Recipe.load("mini").changed({"start_pool": None, "strength": 1.0})
-    assert recipe.start_detail == 1
+    assert recipe.start_share == 1
     drawn = np.full_like(subject.pixels, 99)
     monkeypatch.setattr(BaseRedrawer, "_run", lambda *_, **__: [drawn])
     redrawer = BaseRedrawer(recipe=recipe, pipeline=anonymizer.pipeline)

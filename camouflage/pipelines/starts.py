@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from camouflage import weights
-from camouflage.annotators.attributes import predict_attributes
+from camouflage.annotators.attributes import CELEBA_ATTRIBUTES, predict_attributes
 from camouflage.annotators.attributes.network import AttributeReader
 from camouflage.annotators.colour import skin_colour
 from camouflage.annotators.hair import hair_in
@@ -27,9 +29,10 @@ from camouflage.pipelines.traits import MALE, MIRRORED, YOUNG, Traits, read_trai
 from camouflage.subjects.crops import similarity, template
 from camouflage.swap import FacePool
 from camouflage.swap.mesh import turned_over
+from camouflage.swap.mix import mixed
 from camouflage.swap.pool import PoolFace
 from camouflage.swap.swap import looks_left
-from camouflage.swap.whole import whole_face
+from camouflage.swap.whole import skin_beside, whole_face
 
 if TYPE_CHECKING:
     from camouflage.attempts import Subject
@@ -38,13 +41,13 @@ THRESHOLD = 0.8
 """Angular distance that a fake's embedding must exceed. The rule is CAMOUFLaGE-Light's, whose
 number is 1.0: with mini-light's encoder that leaves out most who have the person's skin. A face of
 the pool, photographed, is nearer than 0.7 to itself in 19 of 20. Our choice."""
-RECOGNISED, STRANGERS = 0.57, 0.8
+RECOGNISED, STRANGERS = 0.57, 0.85
 """So far a fake must be from the person by the audit's recogniser too: farther than `FARTHER` % of
 the `LIKE` faces of the pool that look most like the person, at the least the first, a little less
 than what the audit asks of the result, and at the most the second, as strangers are mostly at 0.85.
 East Asians, black people and children are mostly within 0.6 of each other: with one limit for all
 they would get faces of others. Our choice."""
-LIKE, FARTHER = 64, 75
+LIKE, FARTHER = 64, 85
 FOREHEAD = 0.35
 """By so much of its height a box from the brows to the chin grows, where no detector's is known."""
 LEAST_FACES = 8
@@ -61,19 +64,20 @@ TONE_WEIGHTS = np.array([0.25, 1.0, 1.0], np.float32)
 """Of L*, a* and b* where tones are compared: the fake is brought to the person's light anyway, and
 dim light is no dark skin. Our choice."""
 
-ATTRIBUTES, SEX, AGE, CHILD, TONE, SHAPE = 0.12, 0.1, 3.5, 0.12, 6.0, 0.07
+ATTRIBUTES, SEX, AGE, CHILD, TONE = 0.12, 0.1, 3.5, 0.12, 6.0
+FACE_SHAPE, MOUTH_SHAPE = 0.07, 0.03
 SKIN, EAST_ASIAN, BEARD = 0.17, 0.08, 0.07
 HAIR, TURN, LIGHT = 0.07, 0.15, 10.0
 """Differences that count as much as each other when a person and a fake are compared: of the
 probabilities of attributes, summed, but of sex; of the probability of male; of ages, in years; of
 whether they are children, from 0 to 1; of tones, in the units of `TONE_WEIGHTS`; of landmarks, in
-eye distances; of how dark skins are by the recogniser's embedding, from 1 to 3, of whether faces
-look East Asian, and of whether they have a beard, from 0 to 1; how much of the fake's face is
-hidden by hair; how far a head is turned (`_turn`), as a face that is pulled to another side has a
-broken nose; and by how much more light falls on one cheek, in L* of 8 bits. Distances of embeddings
-do not count: who is near to a person in what recognisers see is found in the person's place. Our
-choice, by eye, by how near smile, mouth and age of the `CANDIDATES` come on photographs, for a
-network that knows five attributes, and by `benchmarks.groups`."""
+eye distances, and of those of mouths; of how dark skins are by the recogniser's embedding, from 1
+to 3, of whether faces look East Asian, and of whether they have a beard, from 0 to 1; how much of
+the fake's face is hidden by hair; how far a head is turned (`_turn`), as a face that is pulled to
+another side has a broken nose; and by how much more light falls on one cheek, in L* of 8 bits.
+Distances of embeddings do not count: who is near to a person in what recognisers see is found in
+the person's place. Our choice, by eye, by how near smile, mouth and age of the `CANDIDATES` come on
+photographs, for a network that knows five attributes, and by `benchmarks.groups`."""
 
 OWN_SHAPE = 0.4
 """So much of its own shape a fake keeps: the rest, with pose and expression, is the person's. By
@@ -84,12 +88,13 @@ FOLDED = 0.02
 """More of a face than that turned over (`turned_over`), mostly the far side of its nose, is seen:
 photographs of faces that look ahead hardly come near it. Our choice, by eye."""
 
-MOUTH = 3.0
-"""How much more a point of the mouth counts than another where shapes are compared: a closed mouth
-that is pulled open has no teeth. Our choice."""
-_POINT_WEIGHTS = np.ones(len(MIRROR))
-for _name in ("lips", "mouth"):
-    _POINT_WEIGHTS[CONTOURS[_name]] = MOUTH
+LOWER = ("lips", "mouth")
+UPPER = tuple(name for name in CONTOURS if name not in LOWER)
+"""Contours by which a half of a face is like another's."""
+
+OF_MOUTH = tuple(map(CELEBA_ATTRIBUTES.index, ("Smiling", "Mouth_Slightly_Open")))
+OF_EYES = tuple(i for i in range(len(CELEBA_ATTRIBUTES)) if i not in (*OF_MOUTH, MALE, YOUNG))
+"""Attributes likewise; `Starts` knows sex and age better."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -159,11 +164,13 @@ class Starts:
         depends on the others'.
         """
         assert subject.points_xy is not None  # noqa: S101  an aligned face has landmarks
-        order = self._likest(subject, self._colours(subject))
-        lot = int(torch.randint(CANDIDATES, (), generator=generator))
-        face = self.pool.face(int(order[(attempt * CANDIDATES + lot) % len(order)]))
-        turned = looks_left(subject.points_xy) != looks_left(face.points_xy)
-        return face.mirrored() if turned else face
+        left = looks_left(subject.points_xy)
+        halves = []
+        for order in self._likest(subject, self._colours(subject)):
+            lot = int(torch.randint(CANDIDATES, (), generator=generator))
+            face = self.pool.face(int(order[(attempt * CANDIDATES + lot) % len(order)]))
+            halves.append(face if looks_left(face.points_xy) == left else face.mirrored())
+        return mixed(*halves)
 
     def start(
         self, subject: Subject, shape_xy: NDArray[np.float64], fake: PoolFace
@@ -171,8 +178,8 @@ class Starts:
         """The aligned crop of ``subject`` (side, side, 3) with ``fake`` in its region.
 
         ``shape_xy`` (P, 2) are the landmarks that the fake gets, its colours those of the person's
-        skin, as coarse as `COARSENESS`, and its hairline is the person's, as soft as `hair_in`
-        makes it.
+        skin, as coarse as `COARSENESS`, its hairline is the person's, as soft as `hair_in` makes
+        it, and it is as wide at cheeks and jaw as `skin_beside` says.
         """
         colours = self._colours(subject)
         assert subject.points_xy is not None  # noqa: S101  an aligned face has landmarks
@@ -186,6 +193,7 @@ class Starts:
             hair=hair_in(
                 subject.pixels, subject.region, subject.points_xy, visible=subject.visible
             ),
+            beside=skin_beside(subject.pixels, subject.region, colours, visible=subject.visible),
         )
 
     def _colours(self, subject: Subject) -> NDArray[np.float32]:
@@ -199,8 +207,11 @@ class Starts:
             typical=cheeks(subject.points_xy, side),
         )
 
-    def _likest(self, subject: Subject, colours: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Who is somebody else, those first who are most like the person.
+    def _likest(
+        self, subject: Subject, colours: NDArray[np.float32]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Who is somebody else, those first who are most like the person, by the upper half of the
+        face and by the lower one.
 
         The person's own landmarks are compared, not those of an attempt: so no attempt has a
         candidate of another one.
@@ -212,14 +223,24 @@ class Starts:
         others = self._others(embedding, subject.embedding)
         mirrored = self._left != looks_left(points_xy)
         shown = tones(colours, points_xy)
-        unlike = (
-            self._attribute_differences(self._attributes(subject), subject.embedding)
+        attributes = self._attributes(subject)
+        both = (
+            self._looks_apart(attributes, subject.embedding)
             + self._tone_differences(shown, mirrored=mirrored)
-            + self._differences(points_xy) / SHAPE
             + np.abs(self._turns - abs(_turn(_shape(points_xy)))) / TURN
-            + self.traits.hair / HAIR
-        )[others]
-        return others[np.argsort(unlike, kind="stable")]
+        )
+        upper = (
+            self.traits.hair / HAIR
+            + self._differences(points_xy, UPPER) / FACE_SHAPE
+            + self._attribute_differences(attributes, OF_EYES)
+        )
+        lower = self._differences(points_xy, LOWER) / MOUTH_SHAPE + self._attribute_differences(
+            attributes, OF_MOUTH
+        )
+        first, second = (
+            others[np.argsort((both + half)[others], kind="stable")] for half in (upper, lower)
+        )
+        return first, second
 
     def _attributes(self, subject: Subject) -> NDArray[np.float32]:
         """(40,) of the person; where the landmarks make no face, of the middle of the crop."""
@@ -232,24 +253,27 @@ class Starts:
             return predict_attributes(self.attribute_net, [subject.pixels], [five])[0]
 
     def _attribute_differences(
+        self, attributes: NDArray[np.float32], which: Sequence[int]
+    ) -> NDArray[np.float64]:
+        """(N,): to some of the attributes (40,)."""
+        apart = np.abs(self.traits.attributes - attributes)[:, list(which)]
+        return apart.sum(1) / ATTRIBUTES
+
+    def _looks_apart(
         self, attributes: NDArray[np.float32], embedding: NDArray[np.float64] | None
     ) -> NDArray[np.float64]:
-        """(N,): to attributes (40,), but for sex and age, which the recogniser's ``embedding``
-        (128,) of the person tells better, as it does skin, origin and beard; without one the
-        attribute network's word counts.
+        """(N,): to sex and age, which the recogniser's ``embedding`` (128,) of the person tells
+        better than attributes (40,), as it does skin, origin and beard.
         """
-        apart = np.abs(self.traits.attributes - attributes)
         if embedding is None:
-            looks = apart[:, MALE] / SEX + apart[:, YOUNG] / ATTRIBUTES
-        else:
-            guess = self.readout(embedding[None])
-            looks = (
-                self._looks(guess)
-                + np.abs(self.traits.ages - guess.age) / AGE
-                + np.abs(self.traits.beards - guess.beard) / BEARD
-            )
-        apart[:, [MALE, YOUNG]] = 0
-        return apart.sum(1) / ATTRIBUTES + looks
+            apart = np.abs(self.traits.attributes - attributes)
+            return apart[:, MALE] / SEX + apart[:, YOUNG] / ATTRIBUTES
+        guess = self.readout(embedding[None])
+        return (
+            self._looks(guess)
+            + np.abs(self.traits.ages - guess.age) / AGE
+            + np.abs(self.traits.beards - guess.beard) / BEARD
+        )
 
     def _looks(self, guess: Guess) -> NDArray[np.float64]:
         """(N,): to one person's sex, skin and origin, and whether they are a child."""
@@ -293,14 +317,19 @@ class Starts:
         aside = own[:, 0, 0] - own[:, 1, 0] - (shown[0, 0] - shown[1, 0])
         return apart / TONE + np.abs(aside) / LIGHT
 
-    def _differences(self, points_xy: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(N,), how far the landmarks (P, 2) are from those of each face of the pool, mirrored as
-        `whole_face` mirrors it, in eye distances.
+    def _differences(
+        self, points_xy: NDArray[np.float64], which: Sequence[str]
+    ) -> NDArray[np.float64]:
+        """(N,), how far the landmarks (P, 2) of some contours are from those of each face of the
+        pool, mirrored as `fake` mirrors it, in eye distances; a mouth, by itself, wherever it is.
         """
         plain, mirrored = _shape(points_xy), _shape(points_xy[MIRROR] * [-1, 1])
         targets = np.where((self._left != looks_left(points_xy))[:, None, None], mirrored, plain)
-        apart = np.linalg.norm(self._shapes - targets, axis=-1)
-        return np.average(apart, axis=-1, weights=_POINT_WEIGHTS)
+        rows = np.concatenate([np.arange(len(MIRROR))[CONTOURS[name]] for name in which])
+        apart = (self._shapes - targets)[:, rows]
+        if which == LOWER:
+            apart = apart - apart.mean(1, keepdims=True)
+        return np.linalg.norm(apart, axis=-1).mean(-1)
 
     @functools.cached_property
     def _left(self) -> NDArray[np.bool_]:
@@ -329,15 +358,22 @@ def towards(points_xy: NDArray[np.float64], fake: PoolFace) -> NDArray[np.float6
     """The landmarks (P, 2) of a person, `OWN_SHAPE` of the way to those of ``fake``, which are
     turned, sized and moved to lie on them; the oval stays, where the face meets its surroundings.
 
-    Where the fake's surface would fold by more than `FOLDED` it is all the way, the oval too: a
-    head that is turned too far for anybody of the pool gets a whole face, a little less turned.
+    Where the fake's surface would fold by more than `FOLDED` it is all the way: a head that is
+    turned too far for anybody of the pool gets a face that is a little less turned, made as wide
+    and as high as the person's.
     """
     own = fake.points_xy.astype(np.float64)
     matrix = similarity(own, points_xy)
     target = own @ matrix[:, :2].T + matrix[:, 2]
     moved = points_xy + OWN_SHAPE * (target - points_xy)
     moved[CONTOURS["oval"]] = points_xy[CONTOURS["oval"]]
-    return target if turned_over(own, moved) > FOLDED else moved
+    if turned_over(own, moved) <= FOLDED:
+        return moved
+    back = cv2.invertAffineTransform(matrix)
+    rim, wanted = own[CONTOURS["oval"]], (points_xy @ back[:, :2].T + back[:, 2])[CONTOURS["oval"]]
+    size = np.ptp(wanted, axis=0) / np.maximum(np.ptp(rim, axis=0), 1e-6)
+    fitted = (own - rim.min(0)) * size + wanted.min(0)
+    return fitted @ matrix[:, :2].T + matrix[:, 2]
 
 
 def _shape(points_xy: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from camouflage.annotators.colour import skin_colour
+from camouflage.annotators.colour import LAB_WEIGHTS, LIKE_SKIN
 from camouflage.annotators.hair import Hair
 from camouflage.annotators.landmarks import CONTOURS, five_points
 from camouflage.annotators.skin import cheeks, oval, skin_in
@@ -20,6 +20,7 @@ from camouflage.subjects.crops import align, sharpened
 from camouflage.swap.frame import SIZE_RANGE, face_frame
 from camouflage.swap.mesh import warp_to_points
 from camouflage.swap.pool import PoolFace
+from camouflage.swap.recolour import recoloured
 from camouflage.swap.shape import FaceShape
 from camouflage.swap.swap import looks_left
 
@@ -42,13 +43,15 @@ BROW, HAIRLINE = 0.25, 1.5
 """So far above the eyes, in eye distances, the forehead begins and ends: as far as it is redrawn,
 there is skin and no surroundings. Our choice."""
 
+BESIDE = 0.04
+"""Over so much, in sides, a crop is blurred before it says where there was skin beside the face:
+as much as `camouflage.annotators.hair` does. Our choice."""
+
+WIDER = 0.06
+"""So far from a face, in sides, it may be wider than its landmarks say. Our choice."""
+
 SHARPER = 0.6
 """How much of what is finer than 1 px of 128 is added to a fake. Our choice, by eye."""
-
-MOST_GAIN = 2.5
-"""By what factor, or to what power, lightness is changed at most. Our choice."""
-DARKEST, BRIGHTEST = 0.08, 0.95
-"""Between these a skin's lightness counts: near black and white a factor or power is no measure."""
 
 FILL_SIGMAS = (0.015, 0.03, 0.06, 0.125, 0.25)
 ENOUGH = 0.25
@@ -65,6 +68,7 @@ def whole_face(
     *,
     visible: NDArray[np.bool_] | None = None,
     hair: Hair | None = None,
+    beside: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.uint8]:
     """The crop ``pixels`` (side, side, 3) with ``fake`` in its ``region`` (side, side).
 
@@ -74,10 +78,11 @@ def whole_face(
     ``visible`` (side, side) is False: beyond the picture's border a crop repeats what may be the
     face, so the fake's surroundings are there. None is visible everywhere. Landmarks that make no
     face leave the fake as it is, aligned as every crop is, in all of the region. ``hair``: what
-    hangs over it, as `camouflage.annotators.hair.hair_in` finds it.
+    hangs over it, as `camouflage.annotators.hair.hair_in` finds it; ``beside`` (side, side): where
+    there was skin in the region, as `skin_beside` finds it.
     """
     side = pixels.shape[0]
-    seen = ~region if visible is None else ~region & visible
+    seen = _seen(region, visible)
     place = face_frame(FaceShape(five_xy=five_points(points_xy), points_xy=points_xy), side)
     size = np.ptp(points_xy, axis=0) / side
     regular = place.regular and LEAST_SIZE <= size.min() <= size.max() <= SIZE_RANGE[1]
@@ -88,6 +93,8 @@ def whole_face(
         own = skin_in(layer, points_xy, size=OWN_OVAL)
         if own.shown.any():
             face = oval(points_xy, side, NEW_OVAL) | _forehead(points_xy, region)
+            if beside is not None:
+                face = _wider(face, beside & region)
             rim = cv2.dilate(face.astype(np.uint8), _disc(RIM * side)) > 0
             sure = cv2.GaussianBlur(own.shown.astype(np.float32), (0, 0), EDGE * side)
             sure = np.where(rim, np.clip(2 * sure - 1, 0, 1), np.float32(1))[..., None]
@@ -95,10 +102,10 @@ def whole_face(
             layer = np.round(sure * layer + (1 - sure) * filled).astype(np.uint8)
     if not face.any():
         face = region
-    layer = _recoloured(layer, face, colours, cheeks(points_xy, side) if regular else None)
+    layer = recoloured(layer, face, colours, cheeks(points_xy, side) if regular else None)
     new = region if visible is None else region | ~visible
     if seen.any() and regular:
-        around = _continued(pixels, seen, 1.5 * side / 128)
+        around = _continued(pixels, seen)
         soft = cv2.GaussianBlur(face.astype(np.float32), (0, 0), 1.5 * side / 128)[..., None]
         inside = np.round(soft * layer + (1 - soft) * around).astype(np.uint8)
         layer = np.where(region[..., None], inside, layer)
@@ -136,9 +143,48 @@ def _forehead(points_xy: NDArray[np.float64], region: NDArray[np.bool_]) -> NDAr
     return region & high & (x >= rim.min()) & (x <= rim.max())
 
 
-def _continued(
-    pixels: NDArray[np.uint8], known: NDArray[np.bool_], sigma: float
-) -> NDArray[np.uint8]:
+def skin_beside(
+    pixels: NDArray[np.uint8],
+    region: NDArray[np.bool_],
+    colours: NDArray[np.float32],
+    *,
+    visible: NDArray[np.bool_] | None = None,
+) -> NDArray[np.bool_]:
+    """(side, side): what of the ``region`` of a crop is like the skin's ``colours``, and more so
+    than like what surrounds it, over `BESIDE` sides; all as for `whole_face`.
+
+    A cheek or a jaw that is wider than the landmarks say is there, and the neck below a chin.
+    """
+    seen = _seen(region, visible)
+    if not seen.any():
+        return region
+    around = _continued(pixels, seen)
+    known = pixels if visible is None else np.where(visible[..., None], pixels, around)
+    blurred = np.asarray(cv2.GaussianBlur(known, (0, 0), BESIDE * pixels.shape[0]), np.uint8)
+    shown, skin, other = (_weighted(one) for one in (blurred, colours, around))
+    to_skin, to_other = (np.linalg.norm(shown - one, axis=-1) for one in (skin, other))
+    return region & (to_skin < np.minimum(to_other, LIKE_SKIN))
+
+
+def _wider(face: NDArray[np.bool_], beside: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """``face`` with what is ``beside`` it, not farther than `WIDER` and without thin ends."""
+    disc = _disc(WIDER * face.shape[0])
+    near = cv2.dilate(face.astype(np.uint8), disc) > 0
+    grown = (face | (beside & near)).astype(np.uint8)
+    return face | (cv2.morphologyEx(grown, cv2.MORPH_OPEN, disc) > 0)
+
+
+def _seen(region: NDArray[np.bool_], visible: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+    return ~region if visible is None else ~region & visible
+
+
+def _weighted(rgb: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:
+    """(H, W, 3): L*a*b*, lightness by half, as a neck is often in the shadow."""
+    whole = np.clip(np.round(rgb), 0, 255).astype(np.uint8)
+    return cv2.cvtColor(whole, cv2.COLOR_RGB2LAB).astype(np.float32) * LAB_WEIGHTS
+
+
+def _continued(pixels: NDArray[np.uint8], known: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """(side, side, 3): each pixel is the nearest of those that are ``known``, a little blurred."""
     _, numbers = cv2.distanceTransformWithLabels(
         (~known).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
@@ -146,7 +192,7 @@ def _continued(
     labels = numbers.astype(np.intp)
     table = np.zeros((labels.max() + 1, 3), np.uint8)
     table[labels[known]] = pixels[known]
-    return cv2.GaussianBlur(table[labels], (0, 0), sigma)  # type: ignore[return-value]
+    return cv2.GaussianBlur(table[labels], (0, 0), 1.5 * pixels.shape[0] / 128)  # type: ignore[return-value]
 
 
 def _filled(pixels: NDArray[np.uint8], known: NDArray[np.bool_]) -> NDArray[np.uint8]:
@@ -168,36 +214,3 @@ def _filled(pixels: NDArray[np.uint8], known: NDArray[np.bool_]) -> NDArray[np.u
         left = left - share
     filled += left[..., None] * pixels[known].mean(0)
     return np.round(filled).astype(np.uint8)
-
-
-def _recoloured(
-    layer: NDArray[np.uint8],
-    face: NDArray[np.bool_],
-    colours: NDArray[np.float32],
-    typical: NDArray[np.bool_] | None,
-) -> NDArray[np.uint8]:
-    """``layer`` with the coarse ``colours`` in the place of its own, those of ``face`` by what of
-    it is ``typical``.
-
-    In CIE L*a*b*. What gets darker does so by a factor, as in less light. A factor that makes
-    brighter would burn highlights, and a power, which leaves white white, takes out contrast: the
-    result is the mean of both. Colour is shifted, less in what is darker than the skin: eyes, brows
-    and hair.
-    """
-    own = _lab(skin_colour(layer, face, typical=typical))
-    new, lab = _lab(colours), _lab(layer)
-    before, after = (np.clip(x[..., 0] / 100, DARKEST, BRIGHTEST) for x in (own, new))
-    light = np.clip(lab[..., 0] / 100, 0, 1)
-    factor = np.clip(after / before, 1 / MOST_GAIN, MOST_GAIN)
-    power = np.clip(np.log(after) / np.log(before), 1 / MOST_GAIN, 1)
-    brighter = (light * factor + light**power) / 2
-    lab[..., 0] = 100 * np.where(after > before, brighter, light * factor)
-    lab[..., 1:] += np.clip(light / before, 0, 1)[..., None] * (new - own)[..., 1:]
-    rgb = cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)
-    return np.clip(np.round(255 * rgb), 0, 255).astype(np.uint8)
-
-
-def _lab(rgb: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:
-    """(H, W, 3) of RGB in [0, 255], L* in [0, 100]."""
-    scaled = np.ascontiguousarray(rgb, np.float32) / 255
-    return cv2.cvtColor(scaled, cv2.COLOR_RGB2LAB)  # type: ignore[return-value]

@@ -22,10 +22,12 @@ from camouflage.pipelines.starts import (
     FOLDED,
     LEAST_OTHERS,
     LIGHT,
+    LOWER,
     OWN_SHAPE,
     RECOGNISED,
     STRANGERS,
     THRESHOLD,
+    UPPER,
     Starts,
     towards,
 )
@@ -63,9 +65,10 @@ def start_of(starts, subject, shape_xy, *, attempt=0, seed=0) -> np.ndarray:
     )
 
 
-def likest(starts, pixels, points) -> np.ndarray:
+def likest(starts, pixels, points, *, half=0) -> np.ndarray:
+    """By the upper half of the face, or by the lower one (1)."""
     person = subject_of(pixels, points)
-    return starts._likest(person, starts._colours(person))
+    return starts._likest(person, starts._colours(person))[half]
 
 
 def pool_of(folder, pool, numbers) -> FacePool:
@@ -136,7 +139,8 @@ def test_nobody_gets_their_own_face(starts):
         picture = Picture.from_image(starts.pool.face(index).pixels)
         found = anonymizer.detector.detect(picture.pixels)
         for subject in anonymizer.subjects(picture, found[:1]):
-            own.append(index in starts._likest(subject, starts._colours(subject)))
+            halves = starts._likest(subject, starts._colours(subject))
+            own.append(any(index in order for order in halves))
     assert len(own) >= 10
     assert np.mean(own) <= 0.1
 
@@ -210,7 +214,8 @@ def test_the_recogniser_says_who_is_somebody_else(starts, points):
     for index in (9, 240, 700):
         recognised = traits.recognised[index].astype(np.float64)
         person = replace(subject_of(starts.pool.face(7).pixels, points), embedding=recognised)
-        order = starts._likest(person, starts._colours(person))
+        order, lower = starts._likest(person, starts._colours(person))
+        assert set(order) == set(lower)
         apart = np.linalg.norm(traits.recognised - recognised, axis=1)
         assert index not in order
         assert apart[order].min() > RECOGNISED
@@ -247,15 +252,16 @@ def test_where_nobody_is_far_enough_those_nearest_to_the_recogniser_are_not_take
     assert f"{recognised[0]:.4f}" not in repr(person)
 
 
-def test_the_recogniser_reads_sex_and_age(starts, points):
+def test_the_recogniser_reads_sex_and_age(starts, points, monkeypatch):
     """A person's own face with the embedding of a woman, a man, somebody young and somebody old."""
+    monkeypatch.setattr(Starts, "_others", lambda *_: np.arange(len(starts.pool)))
     traits = starts.traits
     male, ages = traits.attributes[:, MALE], traits.ages
     subject = subject_of(starts.pool.face(7).pixels, points)
 
     def taken(index) -> np.ndarray:
         person = replace(subject, embedding=traits.recognised[index].astype(np.float64))
-        return starts._likest(person, starts._colours(person))[:CANDIDATES]
+        return starts._likest(person, starts._colours(person))[0][:CANDIDATES]
 
     woman, man = (taken(int(index)) for index in (male.argmin(), male.argmax()))
     assert male[woman].mean() < 0.3
@@ -280,7 +286,7 @@ def test_the_recogniser_reads_looks(starts, points, look, monkeypatch):
     taken = []
     for index in men[has[men].argsort()[[-3, 3]]]:
         person = replace(subject, embedding=traits.recognised[index].astype(np.float64))
-        taken.append(starts._likest(person, starts._colours(person))[:CANDIDATES])
+        taken.append(starts._likest(person, starts._colours(person))[0][:CANDIDATES])
     assert has[taken[0]].mean() > has[taken[1]].mean() + 0.2 * np.ptp(has[men])
 
 
@@ -307,7 +313,10 @@ def test_a_head_turned_too_far_for_the_fake_gets_a_whole_face(starts, points):
     person[nose, 0] = middle + 0.35 * np.ptp(points[:, 0])
     pulled = person + OWN_SHAPE * (fake.points_xy - person)
     assert turned_over(fake.points_xy, pulled) > FOLDED, "what is tested here"
-    assert turned_over(fake.points_xy, towards(person, fake)) < 1e-6
+    made = towards(person, fake)
+    assert turned_over(fake.points_xy, made) < 1e-6
+    rims = [np.ptp(xy[CONTOURS["oval"]], axis=0) for xy in (made, person)]
+    assert np.allclose(*rims, rtol=0.15), "as wide and as high as the person's"
 
 
 def test_turned_heads_get_turned_ones_in_either_direction(starts, points, monkeypatch):
@@ -318,6 +327,7 @@ def test_turned_heads_get_turned_ones_in_either_direction(starts, points, monkey
     nothing = np.zeros(len(starts.pool))
     monkeypatch.setattr(Starts, "_tone_differences", lambda *_, **__: nothing)
     monkeypatch.setattr(Starts, "_attribute_differences", lambda *_: nothing)
+    monkeypatch.setattr(Starts, "_looks_apart", lambda *_: nothing)
     monkeypatch.setattr(Starts, "_differences", lambda *_: nothing)
     turned = starts.pool.points_xy[int(np.argsort(turns)[-10])].astype(np.float64)
     grey = np.full((SIDE, SIDE, 3), 120, np.uint8)
@@ -342,7 +352,7 @@ def test_of_the_person_the_start_has_coarse_colours_alone(starts, points, monkey
 
     What is finer than a blur differs between them, and not between their starts.
     """
-    monkeypatch.setattr(Starts, "_likest", lambda *_: np.arange(CANDIDATES))
+    monkeypatch.setattr(Starts, "_likest", lambda *_: [np.arange(CANDIDATES)] * 2)
     region = face_region(points, SIDE)
     inside = cv2.erode(region.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
     flat = np.full((SIDE, SIDE, 3), (170, 130, 110), np.uint8)
@@ -363,7 +373,7 @@ def test_of_the_persons_hair_the_start_has_coarse_colours_alone(starts, points, 
     """A fringe in strands, over brows and eyes of other persons: no strand and no feature is left,
     and the fringe is.
     """
-    monkeypatch.setattr(Starts, "_likest", lambda *_: np.arange(CANDIDATES))
+    monkeypatch.setattr(Starts, "_likest", lambda *_: [np.arange(CANDIDATES)] * 2)
     region, features = face_region(points, SIDE), inner_face(points, SIDE)
     skin, hair = np.array((190, 150, 130)), np.array((50, 38, 30))
     right, left = five_points(points)[:2]
@@ -415,23 +425,43 @@ def test_another_process_can_have_it(starts, points):
     assert np.array_equal(drawn(other, points), drawn(starts, points))
 
 
-def test_shapes_are_compared_whatever_their_place_size_turn_and_side(starts, points):
-    assert starts._differences(points)[7] == pytest.approx(0, abs=1e-6)
+@pytest.mark.parametrize("which", [UPPER, LOWER])
+def test_shapes_are_compared_whatever_their_place_size_turn_and_side(starts, points, which):
+    own = starts._differences(points, which)
+    assert own[7] == pytest.approx(0, abs=1e-6)
     angle = np.deg2rad(25)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     mirrored = points[MIRROR] * [-1, 1] + [SIDE - 1, 0]
     for other in (1.7 * points + [30, -8], mirrored):
-        assert np.allclose(starts._differences(other), starts._differences(points), atol=1e-6)
-    assert starts._differences(points @ turn.T)[7] < 1e-6 or looks_left(points) != looks_left(
-        points @ turn.T
-    )
+        assert np.allclose(starts._differences(other, which), own, atol=1e-6)
+    turned = points @ turn.T
+    assert starts._differences(turned, which)[7] < 1e-6 or looks_left(points) != looks_left(turned)
+
+
+def test_a_mouth_is_chosen_by_the_mouth_and_eyes_by_the_eyes(starts, points, monkeypatch):
+    """The same person with a shut mouth gets other lower halves, with shut mouths, and the same
+    upper ones.
+    """
+    nothing = np.zeros(len(starts.pool))
+    monkeypatch.setattr(Starts, "_attribute_differences", lambda *_: nothing)  # read from pixels
+    pixels, inner = starts.pool.face(7).pixels, CONTOURS["mouth"]
+    opened = np.ptp(starts._shapes[:, inner, 1], axis=-1)
+    assert opened[7] > 0.15, "a laugh"
+    shut = points.copy()
+    lips = np.concatenate([np.arange(len(shut))[CONTOURS[name]] for name in ("lips", "mouth")])
+    middle = shut[inner, 1].mean()
+    shut[lips, 1] = middle + 0.3 * (shut[lips, 1] - middle)
+    of_laugh, of_shut = (likest(starts, pixels, p, half=1)[:8] for p in (points, shut))
+    assert opened[of_laugh].mean() > opened[of_shut].mean() + 0.05
+    of_laugh, of_shut = (likest(starts, pixels, p)[:8] for p in (points, shut))
+    assert len(set(of_laugh) & set(of_shut)) >= 6
 
 
 def test_the_lot_decides_and_another_attempt_has_other_faces(starts, points):
     first = {drawn(starts, points, seed=seed).tobytes() for seed in range(30)}
     second = {drawn(starts, points, seed=seed, attempt=1).tobytes() for seed in range(30)}
-    assert 3 <= len(first) <= CANDIDATES
-    assert 3 <= len(second) <= CANDIDATES
+    assert CANDIDATES < len(first) <= CANDIDATES**2
+    assert CANDIDATES < len(second) <= CANDIDATES**2
     assert not first & second
     assert drawn(starts, points, seed=3).tobytes() in first
 
@@ -444,9 +474,10 @@ def test_another_attempt_has_other_faces_though_its_shape_is_another(starts, poi
         for attempt in range(3):
             moved = points + np.random.default_rng(seed + attempt).normal(0, 3, points.shape)
             drawn(watched, moved, of=points, attempt=attempt, seed=seed)
-    rounds = [set(chosen[attempt::3]) for attempt in range(3)]
-    assert all(len(one) >= 3 for one in rounds)
-    assert len(set.union(*rounds)) == sum(map(len, rounds)), "none in two attempts"
+    for half in (chosen[::2], chosen[1::2]):  # upper, lower, upper, ...
+        rounds = [set(half[attempt::3]) for attempt in range(3)]
+        assert all(len(one) >= 3 for one in rounds)
+        assert len(set.union(*rounds)) == sum(map(len, rounds)), "none in two attempts"
 
 
 class Watched:

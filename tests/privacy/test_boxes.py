@@ -68,7 +68,7 @@ def parts() -> dict:
 @pytest.fixture
 def anonymizer(parts) -> Callable[..., Anonymizer]:
     def make(paint: Callable, **changes) -> Anonymizer:
-        plain = {"ladder": [RUNG], "upscaler": None}
+        plain = {"ladder": [RUNG], "upscaler": None, "start_share": 0.0}  # what is painted
         recipe = Recipe.load("mini").changed({**plain, **changes})
         return Anonymizer(recipe, pipeline=FakePipeline(paint), **parts)  # type: ignore[arg-type]
 

@@ -1,5 +1,6 @@
 """A face of the pool in an aligned crop, for the start of the noise."""
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from camouflage.annotators.hair import Hair
 from camouflage.annotators.landmarks import CONTOURS, face_region, five_points
 from camouflage.annotators.skin import oval
-from camouflage.swap.whole import OWN_OVAL, whole_face
+from camouflage.swap.whole import OWN_OVAL, skin_beside, whole_face
 
 from .conftest import fake, mean_xy, noise, shape, turned
 
@@ -206,3 +207,69 @@ def test_hair_lies_over_the_fake_and_nowhere_else():
     start = whole_face(crop, region, GREY, points(), fake(), hair=hair)
     assert (start[opacity == 1] == (40, 30, 20)).all()
     assert np.array_equal(start[opacity == 0], bare[opacity == 0])
+
+
+SKIN, BLUE = (200, 150, 130), (40, 60, 160)
+
+
+def scene(face_px: int) -> np.ndarray:
+    """A round face of skin in front of blue."""
+    y, x = np.mgrid[:SIDE, :SIDE]
+    inside = (x - SIDE / 2) ** 2 + (y - SIDE / 2) ** 2 < face_px**2
+    return np.where(inside[..., None], SKIN, BLUE).astype(np.uint8)
+
+
+def test_skin_reaches_as_far_as_it_did():
+    region = np.zeros((SIDE, SIDE), bool)
+    region[20:108, 20:108] = True
+    colours = np.broadcast_to(np.float32(SKIN), (SIDE, SIDE, 3)).copy()
+    small, large = (skin_beside(scene(px), region, colours) for px in (25, 40))
+    y, x = np.mgrid[:SIDE, :SIDE]
+    away = np.hypot(x - SIDE / 2, y - SIDE / 2)
+    for found, px in ((small, 25), (large, 40)):
+        assert found[region & (away < px - 6)].all()
+        assert not found[region & (away > px + 3)].any()
+        assert not found[~region].any()
+
+
+def test_where_skin_ends_nothing_fine_is_told():
+    """Two persons who differ in what a blur takes away have one outline."""
+    region = np.zeros((SIDE, SIDE), bool)
+    region[20:108, 20:108] = True
+    colours = np.broadcast_to(np.float32(SKIN), (SIDE, SIDE, 3)).copy()
+    person = scene(35)
+    x = np.arange(SIDE)[None, :, None]
+    other = np.clip(person + 40.0 * np.where(x % 4 < 2, 1, -1), 0, 255).astype(np.uint8)
+    kept = np.where(region[..., None], other, person)
+    one, two = (skin_beside(p, region, colours) for p in (person, kept))
+    assert (one != two).sum() < 0.02 * one.sum()
+
+
+def test_beyond_the_border_no_skin_is_read():
+    region = np.zeros((SIDE, SIDE), bool)
+    region[20:108, 20:108] = True
+    colours = np.broadcast_to(np.float32(SKIN), (SIDE, SIDE, 3)).copy()
+    visible = np.ones((SIDE, SIDE), bool)
+    visible[:, 64:] = False
+    one, other = scene(40), scene(40)
+    other[:, 64:] = BLUE
+    found = [skin_beside(p, region, colours, visible=visible) for p in (one, other)]
+    assert np.array_equal(*found)
+
+
+def test_a_face_is_as_wide_as_there_was_skin():
+    """Between the oval and the end of the region: the fake's skin, and no surroundings."""
+    region = cv2.dilate(face_region(points(), SIDE).astype(np.uint8), np.ones((15, 15))) > 0
+    crop = np.where(region[..., None], SKIN, BLUE).astype(np.uint8)
+    colours = np.broadcast_to(np.float32(SKIN), (SIDE, SIDE, 3)).copy()
+    texture = fake(np.full((SIDE, SIDE, 3), 150, np.uint8))
+    beside = skin_beside(crop, region, colours)
+    made = [
+        whole_face(crop, region, colours, points(), texture, beside=mask) for mask in (None, beside)
+    ]
+    ring = cv2.erode(region.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
+    ring &= ~oval(points(), SIDE, 1.12)
+    ring[: SIDE // 2] = False  # above there is a forehead in any case
+    assert ring.sum() > 20
+    blue, skin = (np.abs(one[ring].astype(int) - SKIN).mean() for one in made)
+    assert skin < 20 < 40 < blue
