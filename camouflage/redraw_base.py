@@ -289,4 +289,4 @@ def _soft_oval(
 
 
 def _unit(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    return pixels.astype(np.float32) / np.float32(255)
+    return np.divide(pixels, 255, dtype=np.float32)
