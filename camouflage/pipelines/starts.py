@@ -41,13 +41,14 @@ THRESHOLD = 0.8
 """Angular distance that a fake's embedding must exceed. The rule is CAMOUFLaGE-Light's, whose
 number is 1.0: with mini-light's encoder that leaves out most who have the person's skin. A face of
 the pool, photographed, is nearer than 0.7 to itself in 19 of 20. Our choice."""
-RECOGNISED, STRANGERS = 0.57, 0.85
-"""So far a fake must be from the person by the audit's recogniser too: farther than `FARTHER` % of
-the `LIKE` faces of the pool that look most like the person, at the least the first, a little less
-than what the audit asks of the result, and at the most the second, as strangers are mostly at 0.85.
-East Asians, black people and children are mostly within 0.6 of each other: with one limit for all
-they would get faces of others. Our choice."""
-LIKE, FARTHER = 64, 85
+RECOGNISED, LIKE = 0.57, 64
+OF_UPPER, OF_LOWER = (85, 0.85), (75, 0.8)
+"""So far who gives a half must be from the person by the audit's recogniser too: farther than the
+first number, in %, of the `LIKE` faces of the pool that look most like the person, at the least
+`RECOGNISED`, a little less than what the audit asks of the result, and at the most the second
+number, as strangers are mostly at 0.8 and more. Eyes and nose say more of who somebody is than
+mouth and chin. East Asians, black people and children are mostly within 0.6 of each other: with one
+limit for all they would get faces of others. Our choice."""
 FOREHEAD = 0.35
 """By so much of its height a box from the brows to the chin grows, where no detector's is known."""
 LEAST_FACES = 8
@@ -65,7 +66,7 @@ TONE_WEIGHTS = np.array([0.25, 1.0, 1.0], np.float32)
 dim light is no dark skin. Our choice."""
 
 ATTRIBUTES, SEX, AGE, CHILD, TONE = 0.12, 0.1, 3.5, 0.12, 6.0
-FACE_SHAPE, MOUTH_SHAPE = 0.07, 0.03
+FACE_SHAPE, MOUTH_SHAPE = 0.07, 0.07
 SKIN, EAST_ASIAN, BEARD = 0.17, 0.08, 0.07
 HAIR, TURN, LIGHT = 0.07, 0.15, 10.0
 """Differences that count as much as each other when a person and a fake are compared: of the
@@ -220,7 +221,6 @@ class Starts:
         assert points_xy is not None  # noqa: S101  an aligned face has landmarks
         seen = pixels_in_box(subject.pixels, _box(subject))
         embedding = embed_pictures(self.encoder, [seen])[0]
-        others = self._others(embedding, subject.embedding)
         mirrored = self._left != looks_left(points_xy)
         shown = tones(colours, points_xy)
         attributes = self._attributes(subject)
@@ -238,7 +238,11 @@ class Starts:
             attributes, OF_MOUTH
         )
         first, second = (
-            others[np.argsort((both + half)[others], kind="stable")] for half in (upper, lower)
+            others[np.argsort((both + half)[others], kind="stable")]
+            for half, others in (
+                (upper, self._others(embedding, subject.embedding, OF_UPPER)),
+                (lower, self._others(embedding, subject.embedding, OF_LOWER)),
+            )
         )
         return first, second
 
@@ -285,7 +289,10 @@ class Starts:
         )
 
     def _others(
-        self, embedding: NDArray[np.float32], recognised: NDArray[np.float64] | None = None
+        self,
+        embedding: NDArray[np.float32],
+        recognised: NDArray[np.float64] | None = None,
+        limits: tuple[float, float] = OF_UPPER,
     ) -> NDArray[np.int64]:
         """Faces of somebody else, by the encoder's ``embedding`` and by the recogniser's (128,), if
         there is one: if hardly anybody is far enough, the farthest half, by the recogniser if it
@@ -296,7 +303,7 @@ class Starts:
         if recognised is not None:
             apart = np.linalg.norm(self.traits.recognised - recognised, axis=1)
             alike = np.argsort(self._looks(self.readout(recognised[None])), kind="stable")[:LIKE]
-            limit = np.clip(np.percentile(apart[alike], FARTHER), RECOGNISED, STRANGERS)
+            limit = np.clip(np.percentile(apart[alike], limits[0]), RECOGNISED, limits[1])
             far &= apart[order] > limit
         if far.sum() >= CANDIDATES:
             return order[far]

@@ -20,7 +20,7 @@ from camouflage.swap.pool import PoolFace
 from camouflage.swap.recolour import recoloured
 
 SHAPE_FROM, SHAPE_OVER = 0.5, 0.3
-PIXELS_FROM, PIXELS_OVER = 0.62, 0.16
+PIXELS_FROM, PIXELS_OVER = 0.68, 0.14
 """Between eyes (0) and mouth (1): where the lower face's landmarks and pixels begin to count, and
 over how much they come to count alone. The tip of a nose is at about 0.55, and half of a nose on
 half of another is seen. Our choice, by eye."""
