@@ -38,7 +38,9 @@ RUNG = {"anonymization_scale": 0.0, "strength": 0.0}
 LADDER = [RUNG, RUNG, {"anonymization_scale": 0.25, "strength": 0.2}]
 
 
-MINI = Recipe.load("mini").changed({"upscaler": None})  # which is for its own size
+MINI = Recipe.load("mini").changed(
+    {"upscaler": None, "start_share": 0.0}  # the one is for its own size; what is painted comes out
+)
 
 
 class FakePipeline:
