@@ -80,6 +80,9 @@ def kept(anonymizer: Anonymizer, readout: Readout, pixels: NDArray[np.uint8], se
     faces = anonymizer.detector.detect(pixels)[:1]
     after = np.asarray(result.image)
     rows = [anonymizer.recogniser.embed(one, faces).rows for one in (pixels, after)]
+    known = all(np.isfinite(one).all() and len(one) for one in rows)
+    if not known:
+        return Kept(written=True, attempts=len(result.faces[0].attempts))
     old, new = (readout(one) for one in rows)
     return Kept(
         written=True,

@@ -48,7 +48,8 @@ class Anonymizer:
     """The product around a pipeline: reads, finds, redraws, composes, audits.
 
     ``key`` binds the noise: the noise of a face depends on the key, the picture's bytes and the
-    face's box, not on order, batch or machine.
+    face's box, not on order, batch or machine. Threads need one each: a pipeline keeps the state of
+    its run.
     """
 
     def __init__(

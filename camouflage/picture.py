@@ -6,14 +6,11 @@ second frames, trailing bytes) ends here: :class:`Picture` has no place for it.
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import io
 import os
 import stat
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +20,7 @@ from PIL import Image, UnidentifiedImageError
 from camouflage.errors import PictureError, PictureTooLarge, SettingError
 from camouflage.formats import FORMATS, load_heif
 from camouflage.srgb import stated_profile, to_srgb
+from camouflage.tiff import load_certain
 
 DEFAULT_MAX_MEGAPIXELS = 100.0
 HARD_MAX_MEGAPIXELS = 178.0  # Pillow itself refuses above 2 * Image.MAX_IMAGE_PIXELS
@@ -31,8 +29,6 @@ _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b
 _SIXTEEN_BIT = {"I;16", "I;16L", "I;16B", "I;16N"}
 _ORIENTATION_TAG = 0x0112
 _TILE_WIDTH = 322  # the height is the next tag
-_ROWS = 256  # compared at once
-_M_PERTURB = -6  # glibc's malloc.h
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -163,9 +159,10 @@ def _decode(data: bytes, *, name: str, max_megapixels: float) -> Image.Image:
         _check_canvas(data, name=name, max_megapixels=max_megapixels)
         image = Image.open(io.BytesIO(data), formats=sorted(formats))
         _check_header(image, name=name, max_megapixels=max_megapixels)
-        image.load()
         if image.format == "TIFF":
-            _require_certain(image, data, name=name)
+            image = load_certain(data, name=name)
+        else:
+            image.load()
     except PictureError:
         raise
     except Image.DecompressionBombError as error:
@@ -180,36 +177,6 @@ def _decode(data: bytes, *, name: str, max_megapixels: float) -> Image.Image:
     except Exception as error:  # decoders raise a dozen types on damaged bytes
         raise PictureError(f"{name}: damaged or truncated ({type(error).__name__})") from error
     return image
-
-
-def _require_certain(image: Image.Image, data: bytes, *, name: str) -> None:
-    """Refuse a TIFF some of whose pixels no byte of the file says.
-
-    Where its strips are damaged libtiff leaves what was in memory before: perhaps of another
-    picture. So it is decoded again, with other bytes in fresh memory where the C library can do
-    that (glibc), and must come out the same.
-    """
-    with _fresh_memory_filled():
-        again = Image.open(io.BytesIO(data), formats=["TIFF"])
-        again.load()
-    for top in range(0, image.height, _ROWS):
-        box = (0, top, image.width, min(top + _ROWS, image.height))
-        if image.crop(box).tobytes() != again.crop(box).tobytes():
-            raise PictureError(f"{name}: damaged: not all of its pixels are in the file")
-
-
-@contextmanager
-def _fresh_memory_filled(value: int = 0x5A) -> Iterator[None]:
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):  # not glibc
-        yield
-        return
-    mallopt(_M_PERTURB, value)
-    try:
-        yield
-    finally:
-        mallopt(_M_PERTURB, 0)
 
 
 def _is_heif(data: bytes) -> bool:

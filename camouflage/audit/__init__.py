@@ -1,4 +1,8 @@
-"""Is any person of the original still in the result? A recogniser that generation never used."""
+"""Is any person of the original still in the result? A recogniser that draws nothing says so.
+
+Its embeddings of the originals also choose whose face a start has (`camouflage.pipelines.starts`),
+so its verdict is no stranger's: what others see is measured by `camouflage evaluate`.
+"""
 
 from camouflage.audit.recogniser import Embeddings, Recogniser
 from camouflage.audit.verdict import FaceVerdict, Verdict, audit

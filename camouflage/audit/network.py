@@ -133,6 +133,8 @@ def _parameters(content: bytes, kind: bytes, *, before: int = 0) -> Iterator[Ten
 
 def _integer(content: bytes, position: int) -> tuple[int, int]:
     """dlib's: a byte with the count of bytes and the sign, then those bytes; and where it ends."""
+    if position >= len(content):
+        raise WeightsError("dlib's file of the recogniser ends within a layer: install it anew")
     head = content[position]
     end = position + 1 + (head & 0x0F)
     number = int.from_bytes(content[position + 1 : end], "little")

@@ -1,4 +1,6 @@
-"""The recogniser of the audit: dlib's ResNet, which no part of the generation has ever seen.
+"""The recogniser of the audit: dlib's ResNet, on which nothing that draws was trained.
+
+Whose face a start has is chosen by its embeddings, too (`camouflage.pipelines.starts`).
 
 Davis King, "High Quality Face Recognition with Deep Metric Learning", blog.dlib.net, 2017; the
 weights are CC0, inside the package ``face_recognition_models``, found by path and run by PyTorch

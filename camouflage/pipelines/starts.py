@@ -46,7 +46,9 @@ OF_UPPER, OF_LOWER = (85, 0.85), (75, 0.8)
 """So far who gives a half must be from the person by the audit's recogniser too: farther than the
 first number, in %, of the `LIKE` faces of the pool that look most like the person, at the least
 `RECOGNISED`, a little less than what the audit asks of the result, and at the most the second
-number, as strangers are mostly at 0.8 and more. Eyes and nose say more of who somebody is than
+number, as strangers are mostly at 0.8 and more. That is asked of those who give the halves: on the
+person's landmarks and in the person's colours a start is nearer, and the audit judges what comes of
+it. Eyes and nose say more of who somebody is than
 mouth and chin. East Asians, black people and children are mostly within 0.6 of each other: with one
 limit for all they would get faces of others. Our choice."""
 FOREHEAD = 0.35

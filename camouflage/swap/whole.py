@@ -1,5 +1,5 @@
 """A face of a pool in an aligned crop, in the colours of the original's skin and with its hairline,
-both coarse; of the face that was there nothing else is left.
+both coarse, and as wide as there was skin; of the face that was there nothing else is left.
 
 The swap of CAMOUFLaGE-Light (`camouflage.swap.swap`) goes from the brows to the chin, and its edge
 takes up the original's colours and gradients; forehead and jaw stay. Ours: the fake takes the whole

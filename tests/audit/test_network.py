@@ -58,3 +58,13 @@ def test_it_is_not_trained() -> None:
     assert not network.training
     assert not any(p.requires_grad for p in network.parameters())
     assert network(torch.zeros(2, 3, CHIP_PX, CHIP_PX)).shape == (2, 128)
+
+
+def test_a_file_that_ends_within_a_layer_is_said_to(tmp_path):
+    whole = DLIB_RECOGNISER.path().read_bytes()
+    at = whole.find(b"con_4") + len(b"con_4")
+    for more in (0, 1, 5, 7, 12):
+        cut = tmp_path / "cut.dat"
+        cut.write_bytes(whole[: at + more])
+        with pytest.raises(WeightsError, match=r"ends within a layer|expected"):
+            DlibNetwork.load(cut)
