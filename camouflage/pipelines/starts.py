@@ -48,9 +48,9 @@ first number, in %, of the `LIKE` faces of the pool that look most like the pers
 `RECOGNISED`, a little less than what the audit asks of the result, and at the most the second
 number, as strangers are mostly at 0.8 and more. That is asked of those who give the halves: on the
 person's landmarks and in the person's colours a start is nearer, and the audit judges what comes of
-it. Eyes and nose say more of who somebody is than
-mouth and chin. East Asians, black people and children are mostly within 0.6 of each other: with one
-limit for all they would get faces of others. Our choice."""
+it. Eyes and nose say more of who somebody is than mouth and chin. East Asians, black people and
+children are mostly within 0.6 of each other: with one limit for all they would get faces of others.
+Our choice."""
 FOREHEAD = 0.35
 """By so much of its height a box from the brows to the chin grows, where no detector's is known."""
 LEAST_FACES = 8
@@ -67,20 +67,19 @@ TONE_WEIGHTS = np.array([0.25, 1.0, 1.0], np.float32)
 """Of L*, a* and b* where tones are compared: the fake is brought to the person's light anyway, and
 dim light is no dark skin. Our choice."""
 
-ATTRIBUTES, SEX, AGE, CHILD, TONE = 0.12, 0.1, 3.5, 0.12, 6.0
-FACE_SHAPE, MOUTH_SHAPE = 0.07, 0.07
+ATTRIBUTES, SEX, AGE, CHILD, TONE, SHAPE = 0.12, 0.1, 3.5, 0.12, 6.0, 0.07
 SKIN, EAST_ASIAN, BEARD = 0.17, 0.08, 0.07
 HAIR, TURN, LIGHT = 0.07, 0.15, 10.0
 """Differences that count as much as each other when a person and a fake are compared: of the
 probabilities of attributes, summed, but of sex; of the probability of male; of ages, in years; of
 whether they are children, from 0 to 1; of tones, in the units of `TONE_WEIGHTS`; of landmarks, in
-eye distances, and of those of mouths; of how dark skins are by the recogniser's embedding, from 1
-to 3, of whether faces look East Asian, and of whether they have a beard, from 0 to 1; how much of
-the fake's face is hidden by hair; how far a head is turned (`_turn`), as a face that is pulled to
-another side has a broken nose; and by how much more light falls on one cheek, in L* of 8 bits.
-Distances of embeddings do not count: who is near to a person in what recognisers see is found in
-the person's place. Our choice, by eye, by how near smile, mouth and age of the `CANDIDATES` come on
-photographs, for a network that knows five attributes, and by `benchmarks.groups`."""
+eye distances; of how dark skins are by the recogniser's embedding, from 1 to 3, of whether faces
+look East Asian, and of whether they have a beard, from 0 to 1; how much of the fake's face is
+hidden by hair; how far a head is turned (`_turn`), as a face that is pulled to another side has a
+broken nose; and by how much more light falls on one cheek, in L* of 8 bits. Distances of embeddings
+do not count: who is near to a person in what recognisers see is found in the person's place. Our
+choice, by eye, by how near smile, mouth and age of the `CANDIDATES` come on photographs, for a
+network that knows five attributes, and by `benchmarks.groups`."""
 
 OWN_SHAPE = 0.4
 """So much of its own shape a fake keeps: the rest, with pose and expression, is the person's. By
@@ -233,10 +232,10 @@ class Starts:
         )
         upper = (
             self.traits.hair / HAIR
-            + self._differences(points_xy, UPPER) / FACE_SHAPE
+            + self._differences(points_xy, UPPER) / SHAPE
             + self._attribute_differences(attributes, OF_EYES)
         )
-        lower = self._differences(points_xy, LOWER) / MOUTH_SHAPE + self._attribute_differences(
+        lower = self._differences(points_xy, LOWER) / SHAPE + self._attribute_differences(
             attributes, OF_MOUTH
         )
         first, second = (
